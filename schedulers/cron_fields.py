@@ -38,6 +38,7 @@ class Field:
     low: int
     high: int
     names: dict[str, int] = field(default_factory=dict)
+    note: str = ""  # how the numbers count, for errors
 
     def number(self, text: str) -> int:
         """The value of a number or name. ValueError if it is neither, or outside the range."""
@@ -48,7 +49,7 @@ class Field:
             raise ValueError(self._unreadable(text))
         value = int(text[-_MAX_DIGITS:]) if len(text.lstrip("0")) <= _MAX_DIGITS else self.high + 1
         if not self.low <= value <= self.high:
-            raise ValueError(f"{text[:20]} is out of range {self.low}-{self.high}")
+            raise ValueError(f"{text[:20]} is out of range {self.low}-{self.high}{self.note}")
         return value
 
     def _unreadable(self, text: str) -> str:

@@ -9,7 +9,6 @@ from .cron_fields import (
     LAST,
     MINUTE,
     MONTH,
-    WEEKDAYS,
     CronError,
     CronFields,
     Fault,
@@ -25,8 +24,9 @@ from .cron_fields import (
 FieldValue = int | str | Sequence[int | str]
 
 _T = TypeVar("_T")
-_MONDAY_0: Final = Field("dayOfWeek", 0, 6, {name: (day - 1) % 7 for name, day in WEEKDAYS.items() if day} | {"sun": 6})
-_MONDAY_1: Final = Field("dayOfWeek", 0, 7, {name: day or 7 for name, day in WEEKDAYS.items()})
+_FROM_MONDAY: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_MONDAY_0: Final = Field("dayOfWeek", 0, 6, {name: n for n, name in enumerate(_FROM_MONDAY)}, " (Monday is 0)")
+_MONDAY_1: Final = Field("dayOfWeek", 0, 7, {name: n for n, name in enumerate(_FROM_MONDAY, start=1)}, " (Monday is 1)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,6 @@ def _span(first: str, last: str) -> list[int]:
     low, high = _MONDAY_0.number(first), _MONDAY_0.number(last)
     if low <= high:
         return list(range(low, high + 1))
-    if first.lower() == "sun" and last.lower() in WEEKDAYS:
+    if first.lower() == "sun" and last.lower() in _FROM_MONDAY:
         return [low, *range(high + 1)]
     raise ValueError(f"the range '{first}-{last}' is reversed")
