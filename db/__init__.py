@@ -1,0 +1,1 @@
+"""The schema, its migrations, every SQL statement, connections and wake-ups. Imports nothing of ours."""

@@ -1,0 +1,128 @@
+"""Which schema a database has, and bringing it to ours: one at a time, all or nothing.
+
+The database says ``schema_version`` (what wrote it last) and ``oldest_compatible`` (the oldest release that may still
+work with it). A migration adds first; what it makes useless goes one release later, so a running older master survives.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import inspect, text
+from sqlalchemy.engine import Connection
+
+from . import schema
+from .database import Database
+from .errors import WrongDatabase
+from .sql import Statement
+
+SQLITE_APPLICATION_ID = 0x4C6F636D  # 'Locm': tells our files from those of other programs
+_LOCK_KEY = 0x4C6F63756D
+
+_VERSIONS = Statement("SELECT cluster_id, schema_version, oldest_compatible FROM cluster WHERE id = 1")
+_CREATE_CLUSTER = Statement(
+    "INSERT INTO cluster (id, cluster_id, schema_version, oldest_compatible, created_at)"
+    " VALUES (1, :cluster_id, :version, :oldest, {now})"
+)
+_RAISE_VERSION = Statement(
+    "UPDATE cluster SET schema_version = :version, oldest_compatible = :oldest WHERE id = 1 AND schema_version < :version"
+)
+_COUNTER = Statement("INSERT INTO counters (name, value) VALUES (:name, 0) ON CONFLICT (name) DO NOTHING")
+COUNTERS = ("changes", "finished", "buildsets", "tasks", "messages")
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What a database says of itself."""
+
+    cluster_id: str
+    schema_version: int
+    oldest_compatible: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether this release may work with it as it is."""
+        return self.oldest_compatible <= schema.SCHEMA_VERSION and self.schema_version >= schema.OLDEST_COMPATIBLE
+
+
+def versions(conn: Connection) -> Versions | None:
+    """The versions in the database; None if it is empty. WrongDatabase: it belongs to another program."""
+    if conn.dialect.name == "sqlite":
+        found = conn.exec_driver_sql("PRAGMA application_id").scalar_one()
+        if found not in (0, SQLITE_APPLICATION_ID):
+            raise WrongDatabase(f"the file belongs to another program (application_id {found:#x}); use another file")
+    there = set(inspect(conn).get_table_names())
+    if "cluster" in there and "locum_alembic_version" in there:
+        row = _VERSIONS(conn).one_or_none()
+        if row is not None:
+            return Versions(row.cluster_id, row.schema_version, row.oldest_compatible)
+    taken = sorted(there & set(schema.metadata.tables))
+    if taken:
+        raise WrongDatabase(
+            f"the database has tables of another program with our names ({', '.join(taken[:3])}); use a database of its own"
+        )
+    if conn.dialect.name == "sqlite" and there:
+        raise WrongDatabase(
+            f"the file has tables of another program ({', '.join(sorted(there)[:3])}); use another file"
+        )
+    return None
+
+
+def upgrade(conn: Connection) -> tuple[int | None, int]:
+    """Bring the schema to ours: (version before, or None for an empty database; version now).
+
+    One transaction, and one at a time: whoever comes second waits, and finds nothing left to do.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    before = versions(conn)
+    if before is not None and before.schema_version >= schema.SCHEMA_VERSION:
+        return before.schema_version, before.schema_version
+    _migrate(conn)
+    if before is None:
+        _CREATE_CLUSTER(
+            conn, cluster_id=secrets.token_hex(8), version=schema.SCHEMA_VERSION, oldest=schema.OLDEST_COMPATIBLE
+        )
+        if conn.dialect.name == "sqlite":
+            conn.exec_driver_sql(f"PRAGMA application_id = {SQLITE_APPLICATION_ID}")
+    else:
+        _RAISE_VERSION(conn, version=schema.SCHEMA_VERSION, oldest=schema.OLDEST_COMPATIBLE)
+    for name in COUNTERS:
+        _COUNTER(conn, name=name)
+    return (before.schema_version if before else None), schema.SCHEMA_VERSION
+
+
+def _migrate(conn: Connection) -> None:
+    # Only here, as it takes a third of a second: a start that finds the schema in place never imports Alembic.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+
+
+def prepare(database: Database, *, migrate: bool) -> Versions:
+    """The versions of a database that is ready for use, upgraded first if need be and ``migrate`` allows it.
+
+    WrongDatabase: it is another program's, too new for this release, or not upgraded while ``migrate`` is False.
+    """
+    found = database.read(versions)
+    if found is None or found.schema_version < schema.SCHEMA_VERSION:
+        if not migrate:
+            has = "is empty" if found is None else f"has schema version {found.schema_version}"
+            raise WrongDatabase(
+                f"{database.url} {has}, this release needs {schema.SCHEMA_VERSION}; run 'locum db upgrade'"
+            )
+        database.write(upgrade)
+        found = database.read(versions)
+        assert found is not None
+    if not found.fits:
+        raise WrongDatabase(
+            f"{database.url} was upgraded by a newer release (schema version {found.schema_version}, needs at least a"
+            f" release of version {found.oldest_compatible}); install that release on this master"
+        )
+    return found

@@ -1,0 +1,51 @@
+"""Database URLs: ``sqlite:///file`` and everything that libpq understands. Passwords are never shown."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+_PASSWORD = re.compile(r"(?<=://)([^/?#@]*?):([^/?#]*)@")
+_PASSWORD_PARAMETER = re.compile(r"(?i)([?&](?:ssl)?password=)[^&]*")
+
+
+def without_password(url: str) -> str:
+    """``url`` fit to be shown: its password, wherever it stands, is ``***``."""
+    return _PASSWORD_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseUrl:
+    """A parsed URL. ``str()`` and ``repr()`` hide the password; ``libpq`` and ``sqlite_path`` are for the drivers."""
+
+    dialect: str
+    shown: str
+    libpq: str = field(default="", repr=False)
+    path: Path | None = None
+
+    @classmethod
+    def parse(cls, url: str, base_dir: Path) -> DatabaseUrl:
+        """Raises ValueError, whose text hides the password, for what is neither SQLite nor PostgreSQL.
+
+        A SQLite path is relative to ``base_dir`` (the folder of the YAML file), ``sqlite:////abs`` is absolute.
+        """
+        shown = without_password(url)
+        scheme, colon, rest = url.partition("://")
+        if scheme == "sqlite" and colon and rest.startswith("/") and len(rest) > 1:
+            path = (base_dir / rest[1:]).resolve()
+            return cls("sqlite", f"sqlite:///{path}", path=path)
+        if scheme in ("postgresql", "postgres", "postgresql+psycopg2") and colon:
+            return cls("postgresql", shown, libpq=f"postgresql://{rest}")
+        raise ValueError(
+            f"{shown!r} is not a database that Locum knows; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        )
+
+    @property
+    def sqlite_path(self) -> str:
+        """The file as a URI for the sqlite3 module."""
+        return f"file:{quote(str(self.path))}?mode=rwc"
+
+    def __str__(self) -> str:
+        return self.shown
