@@ -216,8 +216,9 @@ class Database:
 
 def _begin_sqlite(conn: Connection) -> None:
     # IMMEDIATE: a transaction that reads first and writes later could otherwise fail half way, with no way to wait.
-    writing = conn.get_execution_options().get("locum_writing", True)
-    conn.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+    options = conn.get_execution_options()
+    if options.get("isolation_level") != "AUTOCOMMIT":
+        conn.exec_driver_sql("BEGIN IMMEDIATE" if options.get("locum_writing", True) else "BEGIN")
 
 
 def _cut(raw: Any) -> None:
