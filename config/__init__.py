@@ -11,8 +11,8 @@ from .faults import ConfigError, Fault, Place, suggest
 from .kinds import is_zone
 from .loader import MasterConfig, Plugin, load, parse
 from .schema import json_schema
-from .sections import ClusterSection, DatabaseSection, LogSection, MasterSection, TasksSection
 from .secret import Secret, carries_credentials, mask_credentials
+from .sections import ClusterSection, DatabaseSection, LogSection, MasterSection, TasksSection
 
 __all__ = [
     "PROPERTY_REFERENCE",

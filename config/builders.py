@@ -84,8 +84,10 @@ class StepSection:
     timeout: float | None = setting(Duration(0.1, null=True), "the longest it may run; null: without end", 1200.0)
     workdir: str | None = setting(_Folder(), "a folder inside the task's work directory", None)
     command: tuple[str, ...] | str = setting(_Command(), "a list of arguments, or a line for sh", (), only="shell")
-    env: dict[str, str | Secret] = setting(_ENVIRONMENT, "environment variables for this step", {}, only="shell")
-    repository: str | Secret | None = setting(
+    env: dict[str, str | Secret] = setting(  # noqa: RUF009
+        _ENVIRONMENT, "environment variables for this step", {}, only="shell"
+    )
+    repository: str | Secret | None = setting(  # noqa: RUF009
         Text("a URL or path", secret=True), "where from; by default the sourcestamp's", None, only="git"
     )
     branch: str | None = setting(Text("a branch"), "which branch when the sourcestamp names none", None, only="git")
@@ -157,7 +159,9 @@ class BuilderSection:
 
     name: str = setting(NAME, "the builder's name, which schedulers give in builderNames")
     steps: tuple[StepSection, ...] = setting(ListOf(_Step(), "a list of steps", least=1), "what its tasks do, in order")
-    properties: dict[str, Any] = setting(MapOf(AnyPlain()), "properties that every task of it has", {})
+    properties: dict[str, Any] = setting(  # noqa: RUF009
+        MapOf(AnyPlain()), "properties that every task of it has", {}
+    )
     max_parallel: int | None = setting(
         Whole(1, 100_000, null=True), "how many of its tasks run at once in the whole cluster; null: any number", None
     )
@@ -167,7 +171,9 @@ class BuilderSection:
     archive: Literal["auto", "manual"] = setting(
         Choice(("auto", "manual")), "whether finished tasks leave the list of current ones by themselves", "auto"
     )
-    env: dict[str, str | Secret] = setting(_ENVIRONMENT, "environment variables for all its steps", {})
+    env: dict[str, str | Secret] = setting(  # noqa: RUF009
+        _ENVIRONMENT, "environment variables for all its steps", {}
+    )
     description: str = setting(Text(empty=True), "what people see", "")
     place: Place = field(default=Place("", 1, 1), compare=False, repr=False)
     digest: str = field(default="", repr=False)
@@ -178,5 +184,3 @@ def read_builder(node: Node, path: str, reader: Reader) -> BuilderSection:
     values = read_settings(BuilderSection, node, path, reader)
     digest = digest_of(BuilderSection(**values))
     return BuilderSection(**values, place=place_of(reader.faults.file, node.at), digest=digest)
-
-

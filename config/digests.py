@@ -26,4 +26,6 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be part of a configuration")
 
 
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain, check_circular=False, allow_nan=False)
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), default=_plain, check_circular=False, allow_nan=False
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +13,9 @@ from .kinds import NAME, Text
 from .reader import Reader, describe
 from .tree import Mapping, Node, Scalar, Sequence
 
-_TYPE = Text("a class such as Periodic or my_plugin.MyClass", pattern=r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_TYPE = Text(
+    "a class such as Periodic or my_plugin.MyClass", pattern=r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*"
+)
 _DEEPEST_SPOT = 4
 _MOST_SPOTS = 2_000
 
@@ -75,7 +76,9 @@ class EntryReader:
         """One entry. Raises Faulty."""
         reader = self._reader
         if not isinstance(node, Mapping):
-            raise reader.fault(node, path, f"expected a mapping, got {describe(node)}", "write '- type: ...', 'name: ...'")
+            raise reader.fault(
+                node, path, f"expected a mapping, got {describe(node)}", "write '- type: ...', 'name: ...'"
+            )
         kind = self._required("type", "its class", node, path, _TYPE)
         name = self._required("name", "unique in this list", node, path, NAME)
         arguments: dict[str, Any] = {}

@@ -91,7 +91,7 @@ class FaultList:
         return Faulty(what)
 
     def suggest(self, word: str, known: Iterable[str]) -> str:
-        """"did you mean 'x'?", or '' when nothing known is near, or when very many were asked for."""
+        """ "did you mean 'x'?", or '' when nothing known is near, or when very many were asked for."""
         self._suggestions += 1
         if self._suggestions > _MOST_SUGGESTIONS:
             return ""
@@ -109,7 +109,7 @@ def suggest(word: object, known: Iterable[str]) -> str | None:
     if not isinstance(word, str) or not 0 < len(word) <= 100:
         return None
     plain = _plain(word)
-    near = []
+    near: list[str] = []
     for candidate in known:
         if _plain(candidate) == plain:
             return candidate

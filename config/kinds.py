@@ -155,9 +155,13 @@ class Duration:
         except ValueError as error:
             raise reader.fault(node, path, f"{error}, got {describe(node, value)}") from None
         if seconds < self.least_s:
-            raise reader.fault(node, path, f"must be at least {format_duration(self.least_s)}, got {describe(node, value)}")
+            raise reader.fault(
+                node, path, f"must be at least {format_duration(self.least_s)}, got {describe(node, value)}"
+            )
         if seconds > self.most_s:
-            raise reader.fault(node, path, f"must be at most {format_duration(self.most_s)}, got {describe(node, value)}")
+            raise reader.fault(
+                node, path, f"must be at most {format_duration(self.most_s)}, got {describe(node, value)}"
+            )
         return seconds
 
     def schema(self) -> dict[str, Any]:
@@ -234,7 +238,10 @@ class ListOf:
         if not isinstance(node, Sequence):
             value = reader.scalar(node, path) if isinstance(node, Scalar) else None
             raise reader.fault(
-                node, path, f"expected {self.wanted}, got {describe(node, value)}", "write it as [a, b] or as '- a' lines"
+                node,
+                path,
+                f"expected {self.wanted}, got {describe(node, value)}",
+                "write it as [a, b] or as '- a' lines",
             )
         if len(node.items) < self.least:
             raise reader.fault(node, path, f"expected {self.wanted} with at least one item")
@@ -258,7 +265,9 @@ class MapOf:
         if isinstance(node, Scalar) and reader.scalar(node, path) is None:
             return {}
         if not isinstance(node, Mapping):
-            raise reader.fault(node, path, f"expected a mapping, got {describe(node)}", "write it as 'key: value' lines")
+            raise reader.fault(
+                node, path, f"expected a mapping, got {describe(node)}", "write it as 'key: value' lines"
+            )
         wrong = [key for key in node.pairs if not re.fullmatch(self.key or ".+", key)]
         for key in wrong:
             reader.fault(node.pairs[key][0], f"{path}.{key}", f"expected {self.key_wanted}, got {shown(key)}")

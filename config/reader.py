@@ -90,12 +90,13 @@ class Reader:
     def secret(self, node: MappingNode, path: str) -> Secret:
         """The Secret that ``{secret: {env: NAME}}`` or ``{secret: {file: PATH}}`` stands for."""
         inner = node.pairs["secret"][1]
-        source = next(iter(inner.pairs.items())) if isinstance(inner, MappingNode) and len(inner.pairs) == 1 else None
-        if source is None or source[0] not in ("env", "file") or not isinstance(source[1][1], Scalar):
-            raise self.fault(inner, path, "not a source of a secret", "write {secret: {env: NAME}} or {secret: {file: PATH}}")
-        kind, (_, scalar) = source
+        pairs = inner.pairs if isinstance(inner, MappingNode) else {}
+        kind, (_, scalar) = next(iter(pairs.items()), ("", (0, inner)))
+        if len(pairs) != 1 or kind not in ("env", "file") or not isinstance(scalar, Scalar):
+            what = "not a source of a secret"
+            raise self.fault(inner, path, what, "write {secret: {env: NAME}} or {secret: {file: PATH}}")
         where = self.text(scalar, path)
-        value = self._secret_of_variable(scalar, path, where) if kind == "env" else self._secret_file(scalar, path, where)
+        value = (self._secret_of_variable if kind == "env" else self._secret_file)(scalar, path, where)
         if not value:
             raise self.fault(scalar, path, f"the secret {kind} {shown(where)} is empty")
         return Secret(value)

@@ -83,7 +83,8 @@ def _replacement(found: re.Match[str], environ: Mapping[str, str]) -> str:
         return default
     if value is None:
         raise Unresolved(
-            f"the environment variable {name} is not set", f"set it, or give a default: ${{{name}:-...}}, or $${{ for ${{"
+            f"the environment variable {name} is not set",
+            f"set it, or give a default: ${{{name}:-...}}, or $${{ for ${{",
         )
     if "\0" in value or not _encodable(value):
         raise Unresolved(f"the environment variable {name} does not hold UTF-8 text", "")

@@ -39,7 +39,7 @@ class MasterSection:
 class DatabaseSection:
     """The database that all masters share. A ``url`` with a password in it is a Secret; ``shown_url`` has it masked."""
 
-    url: str | Secret = setting(
+    url: str | Secret = setting(  # noqa: RUF009
         Text("a database's URL", secret=True),
         "sqlite:///FILE (relative to the configuration) or postgresql://USER@HOST/NAME",
         "sqlite:///locum.sqlite",
@@ -59,13 +59,17 @@ class ClusterSection:
     lease: float = setting(Duration(0.5, 3600), "how long a master that has gone silent keeps its schedulers", 10.0)
     heartbeat: float = setting(Duration(0.05, 600), "how often each master renews its lease", 2.0)
     margin: float = setting(
-        Duration(0.001, 600), "how long before its lease ends a master stops; by default a tenth of it, at most 1s", None
+        Duration(0.001, 600),
+        "how long before its lease ends a master stops; by default a tenth of it, at most 1s",
+        None,
     )
     timezone: str = setting(Zone(), "the time zone of schedulers that name none", "UTC")
     crash_hint: Literal["auto", "off"] = setting(
         Choice(("auto", "off")), "whether killed processes are noticed at once by locks that the system drops", "auto"
     )
-    turn_timeout: float = setting(Duration(0.1, 86_400), "the longest that a scheduler's code may react to a cause", 60.0)
+    turn_timeout: float = setting(
+        Duration(0.1, 86_400), "the longest that a scheduler's code may react to a cause", 60.0
+    )
     name: str | None = setting(Text("a name", name=True), "the cluster's name, shown to people", None)
 
     def __post_init__(self) -> None:

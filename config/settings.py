@@ -65,14 +65,14 @@ def read_known(known: dict[str, Setting], node: Node, path: str, reader: Reader)
         if key not in known:
             faulty = reader.unknown(at, _below(path, key), "unknown key", key, known)
     values = {}
-    for name, key in known.items():
+    for name, about in known.items():
         if name in mapping.pairs:
             try:
-                values[name] = key.kind.read(mapping.pairs[name][1], _below(path, name), reader)
+                values[name] = about.kind.read(mapping.pairs[name][1], _below(path, name), reader)
             except Faulty as fault:
                 faulty = fault
-        elif key.required:
-            faulty = reader.fault(mapping, path, f"the key '{name}' is missing", f"add '{name}:', {key.doc}")
+        elif about.required:
+            faulty = reader.fault(mapping, path, f"the key '{name}' is missing", f"add '{name}:', {about.doc}")
     if faulty:
         raise faulty
     return values

@@ -89,7 +89,9 @@ def _decoded(data: bytes, faults: FaultList) -> str:
     if found:
         start = found.start()
         at = packed(text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start))
-        raise faults.add(at, "", f"a control character, {shown(found[0])}, cannot stand in a YAML file", "is it binary?")
+        raise faults.add(
+            at, "", f"a control character, {shown(found[0])}, cannot stand in a YAML file", "is it binary?"
+        )
     return text
 
 

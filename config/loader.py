@@ -1,0 +1,234 @@
+"""From a file to a ``MasterConfig``: everything is read, then everything wrong is said at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from .builders import BuilderSection, read_builder
+from .digests import digest_of
+from .entries import Entry, EntryReader, check_builder_names
+from .faults import FaultList, Faulty, Place, packed, place_of, shown
+from .kinds import Text
+from .reader import Reader, describe, reason
+from .sections import (
+    ClusterSection,
+    DatabaseSection,
+    LogSection,
+    MasterSection,
+    TasksSection,
+    read_cluster,
+    read_database,
+    with_shown_url,
+)
+from .settings import read_section
+from .tree import LARGEST_FILE, Node, Scalar, Sequence, compose
+from .tree import Mapping as MappingNode
+
+SECTIONS = ("master", "database", "cluster", "plugins", "change_sources", "builders", "schedulers", "tasks", "log")
+
+_MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+_START = packed(1, 1)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A file (``path`` is where it is) or a module (``path`` None) with classes that entries name; not imported here.
+
+    ``digest`` is of the file's contents, '' for a module.
+    """
+
+    place: Place = field(compare=False, repr=False)
+    target: str
+    is_file: bool
+    path: Path | None = field(compare=False)
+    digest: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterConfig:
+    """A master as configured: validated, plain, unchangeable; nothing was imported, opened or started for it.
+
+    ``digest`` tells drift: it is equal for masters whose files agree in all that must be the same everywhere. The
+    sections ``master``, ``database`` and ``log``, ``tasks.max_running`` and all secrets do not count; the contents of
+    plugin files do.
+    """
+
+    file: str
+    base_dir: Path
+    master: MasterSection = field(default_factory=MasterSection)
+    database: DatabaseSection = field(default_factory=lambda: with_shown_url(DatabaseSection()))
+    cluster: ClusterSection = field(default_factory=ClusterSection)
+    plugins: tuple[Plugin, ...] = ()
+    change_sources: tuple[Entry, ...] = ()
+    builders: tuple[BuilderSection, ...] = ()
+    schedulers: tuple[Entry, ...] = ()
+    tasks: TasksSection = field(default_factory=TasksSection)
+    log: LogSection = field(default_factory=LogSection)
+    digest: str = ""
+
+
+def load(path: str | Path, environ: Mapping[str, str]) -> MasterConfig:
+    """Read and check the file at ``path``; ``${VAR}`` and secrets are taken from ``environ``.
+
+    Raises ConfigError with everything wrong, also when the file cannot be read.
+    """
+    file = Path(path)
+    faults = FaultList(str(path))
+    data = b""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe could wait for ever
+            faults.add(_START, "", "not a file")
+        else:
+            with file.open("rb") as opened:
+                data = opened.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        faults.add(_START, "", f"cannot be read: {reason(error)}", "name another with --config")
+    faults.settle()
+    return parse(data, str(path), environ, Path(os.path.abspath(file)).parent)
+
+
+def parse(text: bytes, name: str, environ: Mapping[str, str], base_dir: Path) -> MasterConfig:
+    """As ``load``, of YAML in memory: ``name`` stands in the faults, relative paths begin at ``base_dir``."""
+    faults = FaultList(name)
+    root = compose(text, faults)
+    if root is None or (isinstance(root, Scalar) and root.plain and root.text in ("", "~", "null")):
+        faults.add(_START, "", "the file is empty", "'locum init' writes one to begin with")
+        faults.settle()
+    elif not isinstance(root, MappingNode):
+        faults.add(root.at, "", f"expected sections such as 'builders:', got {describe(root)}")
+        faults.settle()
+    assert isinstance(root, MappingNode)
+    config = _Loader(root, Reader(faults, environ, base_dir)).config()
+    faults.settle()
+    return config
+
+
+class _Loader:
+    """Reads the sections; one that is faulty is its default until ``settle`` raises."""
+
+    def __init__(self, root: MappingNode, reader: Reader) -> None:
+        self._root = root
+        self._reader = reader
+
+    def config(self) -> MasterConfig:
+        reader = self._reader
+        for key, (at, _) in self._root.pairs.items():
+            if key not in SECTIONS:
+                reader.unknown(at, key, "unknown section", key, SECTIONS)
+        builders = self._list("builders", lambda node, path: read_builder(node, path, reader))
+        entries = EntryReader(reader)
+        schedulers = self._list("schedulers", entries.read)
+        change_sources = self._list("change_sources", entries.read)
+        known = {builder.name for builder in builders} | self._names("builders").keys()
+        for index, node in enumerate(self._items("schedulers")):
+            if isinstance(node, MappingNode):
+                check_builder_names(node, f"schedulers[{index}]", known, reader)
+        config = MasterConfig(
+            file=reader.faults.file,
+            base_dir=reader.base_dir,
+            master=self._section("master", lambda n, p: read_section(MasterSection, n, p, reader), MasterSection()),
+            database=self._section(
+                "database", lambda n, p: read_database(n, p, reader), with_shown_url(DatabaseSection())
+            ),
+            cluster=self._section("cluster", lambda n, p: read_cluster(n, p, reader), ClusterSection()),
+            plugins=self._list("plugins", lambda node, path: _read_plugin(node, path, reader)),
+            change_sources=change_sources,
+            builders=builders,
+            schedulers=schedulers,
+            tasks=self._section("tasks", lambda n, p: read_section(TasksSection, n, p, reader), TasksSection()),
+            log=self._section("log", lambda n, p: read_section(LogSection, n, p, reader), LogSection()),
+        )
+        return _with_digest(config)
+
+    def _section(self, key: str, read: Callable[[Node, str], _T], default: _T) -> _T:
+        if key not in self._root.pairs:
+            return default
+        try:
+            return read(self._root.pairs[key][1], key)
+        except Faulty:
+            return default
+
+    def _list(self, key: str, read: Callable[[Node, str], _T]) -> tuple[_T, ...]:
+        """The items that could be read, with a fault for each name that stands twice."""
+        found = []
+        for index, node in enumerate(self._items(key)):
+            try:
+                found.append(read(node, f"{key}[{index}]"))
+            except Faulty:
+                continue
+        self._names(key)
+        return tuple(found)
+
+    def _items(self, key: str) -> list[Node]:
+        node = self._root.pairs[key][1] if key in self._root.pairs else None
+        if isinstance(node, Sequence):
+            return node.items
+        value: object = None
+        try:
+            if node is None or (isinstance(node, Scalar) and (value := self._reader.scalar(node, key)) is None):
+                return []
+        except Faulty:
+            return []
+        self._reader.fault(node, key, f"expected a list, got {describe(node, value)}", "write '- ' before each item")
+        return []
+
+    def _names(self, key: str) -> dict[str, int]:
+        """Each name in a list with the position of the item that has it first."""
+        first: dict[str, int] = {}
+        for index, node in enumerate(self._items(key)):
+            name = node.pairs.get("name") if isinstance(node, MappingNode) else None
+            if name is None or not isinstance(name[1], Scalar):
+                continue
+            path = f"{key}[{index}].name"
+            try:
+                text = self._reader.text(name[1], path)
+            except Faulty:
+                continue
+            if text in first:
+                line = place_of("", first[text]).line
+                what = f"the name {shown(text)} is taken by {key}[...] in line {line}"
+                self._reader.fault(name[1], path, what, "give it another")
+            first.setdefault(text, name[1].at)
+        return first
+
+
+def _read_plugin(node: Node, path: str, reader: Reader) -> Plugin:
+    target = Text("a file or a module").read(node, path, reader)
+    assert isinstance(target, str)
+    place = place_of(reader.faults.file, node.at)
+    if not target.endswith(".py") and "/" not in target:
+        if not _MODULE.fullmatch(target):
+            raise reader.fault(node, path, f"{shown(target)} is not a module's name", "a file is written ./NAME.py")
+        return Plugin(place, target, False, None)
+    try:
+        file = reader.base_dir / target
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise reader.fault(node, path, f"{shown(target)} is not a file")
+        with file.open("rb") as opened:
+            return Plugin(place, target, True, file, hashlib.file_digest(opened, "sha256").hexdigest())
+    except (OSError, ValueError) as error:
+        what = f"the plugin {shown(target)} cannot be read: {reason(error)}"
+        raise reader.fault(node, path, what, "paths begin at this file's folder") from None
+
+
+def _with_digest(config: MasterConfig) -> MasterConfig:
+    tasks = config.tasks
+    digest = digest_of(
+        {
+            "cluster": config.cluster,
+            "plugins": [[plugin.target, plugin.digest] for plugin in config.plugins],
+            "change_sources": sorted((entry.name, entry.digest) for entry in config.change_sources),
+            "builders": sorted((builder.name, builder.digest) for builder in config.builders),
+            "schedulers": sorted((entry.name, entry.digest) for entry in config.schedulers),
+            "tasks": [tasks.lost_after, tasks.drain, tasks.log_limit],
+        }
+    )
+    return MasterConfig(**{**{name: getattr(config, name) for name in config.__slots__}, "digest": digest})
