@@ -45,7 +45,7 @@ class CronRule:
         return cls._of(" ".join(text.split()), fields, clock)
 
     @classmethod
-    def from_nightly(  # noqa: PLR0917 - Nightly's arguments, in its order
+    def from_nightly(
         cls,
         minute: FieldValue = 0,
         hour: FieldValue = "*",
