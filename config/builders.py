@@ -9,9 +9,9 @@ from typing import Any, Literal
 from .digests import digest_of
 from .faults import Faulty, Place, place_of, shown
 from .kinds import NAME, AnyPlain, Choice, Duration, Flag, ListOf, MapOf, Text, Whole
-from .reader import Reader, describe
+from .reader import Reader
 from .secret import Secret, carries_credentials
-from .settings import read_known, read_settings, setting, settings_of
+from .settings import read_settings, setting, settings_of
 from .tree import Mapping, Node, Scalar, Sequence
 
 PROPERTY_REFERENCE = re.compile(r"%\(prop:([A-Za-z_][A-Za-z0-9_.-]*)\)s")
@@ -52,7 +52,7 @@ class _Command:
                 _check_references(item, word, path, reader)
             return words
         if not isinstance(node, Scalar):
-            raise reader.fault(node, path, f"expected a command, got {describe(node)}", _COMMAND_CURE)
+            raise reader.expected(node, path, "a command", _COMMAND_CURE)
         line = Text("a command").read(node, path, reader)
         assert isinstance(line, str)
         if found := _MEANT_AS_REFERENCE.search(line):
@@ -102,7 +102,7 @@ class _Step:
 
     def read(self, node: Node, path: str, reader: Reader) -> StepSection:
         if not isinstance(node, Mapping):
-            raise reader.fault(node, path, f"expected a step, got {describe(node)}", "write '- shell: [make, test]'")
+            raise reader.expected(node, path, "a step", "write '- shell: [make, test]'")
         kinds = [kind for kind in STEP_KINDS if kind in node.pairs]
         if len(kinds) != 1:
             raise self._not_one_kind(node, path, reader, kinds)
@@ -117,8 +117,7 @@ class _Step:
             pairs["command"] = node.pairs[kind]
         elif not isinstance(inner, Scalar) or reader.scalar(inner, path) is not None:
             raise reader.fault(inner, f"{path}.git", "expected a mapping", "write '- git: {}'")
-        known = settings_of(StepSection, kind)
-        values = read_known(known, Mapping(node.pairs[kind][0], pairs), path, reader)
+        values = read_settings(StepSection, Mapping(node.pairs[kind][0], pairs), path, reader, kind)
         return self._step(kind, values, node, path, reader)
 
     @staticmethod

@@ -10,7 +10,7 @@ from typing import Any
 from .digests import digest_of
 from .faults import Fault, Faulty, Place, place_of, shown
 from .kinds import NAME, Text
-from .reader import Reader, describe
+from .reader import Reader
 from .tree import Mapping, Node, Scalar, Sequence
 
 _TYPE = Text(
@@ -76,9 +76,7 @@ class EntryReader:
         """One entry. Raises Faulty."""
         reader = self._reader
         if not isinstance(node, Mapping):
-            raise reader.fault(
-                node, path, f"expected a mapping, got {describe(node)}", "write '- type: ...', 'name: ...'"
-            )
+            raise reader.expected(node, path, "a mapping", "write '- type: ...', 'name: ...'")
         kind = self._required("type", "its class", node, path, _TYPE)
         name = self._required("name", "unique in this list", node, path, NAME)
         arguments: dict[str, Any] = {}
@@ -140,7 +138,7 @@ def check_builder_names(node: Mapping, path: str, known: set[str], reader: Reade
     try:
         if isinstance(names, Scalar) and (value := reader.scalar(names, path)) is not None:
             cure = f"write [{value}]" if isinstance(value, str) and len(value) < 60 else "write [NAME]"
-            reader.fault(names, path, f"expected a list of builders, got {describe(names, value)}", cure)
+            reader.expected(names, path, "a list of builders", cure)
         elif isinstance(names, Sequence):
             reader.each(((item, f"{path}[{index}]") for index, item in enumerate(names.items)), check)
     except Faulty:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from .secret import MASK, Secret, mask_credentials
 
 SHOWN_LENGTH = 60
 _MOST_FAULTS = 10_000
-_MOST_SUGGESTIONS = 100
-_MOST_CANDIDATES = 1_000
+_MOST_SUGGESTIONS = 50
+_MOST_COMPARED = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class FaultList:
             self.settle()
         return Faulty(what)
 
-    def suggest(self, word: str, known: Iterable[str]) -> str:
+    def suggest(self, word: str, known: Collection[str]) -> str:
         """ "did you mean 'x'?", or '' when nothing known is near, or when very many were asked for."""
         self._suggestions += 1
         if self._suggestions > _MOST_SUGGESTIONS:
@@ -109,14 +109,24 @@ def suggest(word: object, known: Iterable[str]) -> str | None:
     if not isinstance(word, str) or not 0 < len(word) <= 100:
         return None
     plain = _plain(word)
-    near: list[str] = []
+    known = list(known)
     for candidate in known:
         if _plain(candidate) == plain:
             return candidate
-        if abs(len(candidate) - len(word)) <= 2 + len(word) // 3 and len(near) < _MOST_CANDIDATES:
-            near.append(candidate)
-    best = difflib.get_close_matches(word, near, n=1, cutoff=0.6)
-    return best[0] if best else None
+    if len(known) <= _MOST_COMPARED:
+        return next(iter(difflib.get_close_matches(word, known, n=1)), None)
+    names = set(known)  # comparing with thousands would take long: only slips of one letter are looked for
+    letters = sorted(set(word) | set("abcdefghijklmnopqrstuvwxyz0123456789-_."))
+    return next((slip for slip in _slips(word, letters) if slip in names), None)
+
+
+def _slips(word: str, letters: list[str]) -> Iterator[str]:
+    """Every text one letter away from ``word``: two swapped, one missing, one too many, one changed."""
+    halves = [(word[:at], word[at:]) for at in range(len(word) + 1)]
+    yield from (a + b[1] + b[0] + b[2:] for a, b in halves if len(b) > 1)
+    yield from (a + letter + b for a, b in halves for letter in letters)
+    yield from (a + b[1:] for a, b in halves if b)
+    yield from (a + letter + b[1:] for a, b in halves if b for letter in letters)
 
 
 def _plain(word: str) -> str:
@@ -127,5 +137,8 @@ def shown(value: object) -> str:
     """``value`` for a person: cut to about 60 characters, control characters escaped, credentials masked."""
     if isinstance(value, Secret):
         return MASK
-    text = repr(mask_credentials(value)) if isinstance(value, str) else mask_credentials(repr(value))
+    if isinstance(value, str):
+        text = repr(mask_credentials(value if "://" in value else value[:1000]))
+    else:
+        text = mask_credentials(repr(value))
     return text if len(text) <= SHOWN_LENGTH else text[: SHOWN_LENGTH - 3] + "..."

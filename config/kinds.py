@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from .durations import DURATION_PATTERN, LONGEST_S, format_duration, parse_duration
 from .faults import shown
-from .reader import Reader, describe, is_secret
+from .reader import Reader, is_secret
 from .scalars import ScalarValue
 from .secret import Secret
 from .tree import Mapping, Node, Scalar, Sequence
 
 LONGEST_NAME = 200
+LONGEST_TEXT = 100_000  # longer arguments and variables could not be given to a program
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
 _SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _SIZE = re.compile(r"([0-9]{1,15})\s*([A-Za-z]{1,3})")
@@ -32,7 +33,7 @@ class Kind(Protocol):
 
 def _scalar(node: Node, path: str, reader: Reader, wanted: str) -> ScalarValue:
     if not isinstance(node, Scalar):
-        raise reader.fault(node, path, f"expected {wanted}, got {describe(node)}")
+        raise reader.expected(node, path, wanted)
     return reader.number(node, path)
 
 
@@ -52,18 +53,19 @@ class Text:
         if is_secret(node):
             raise reader.fault(node, path, f"expected {self.wanted}; a secret cannot stand here")
         if not isinstance(node, Scalar):
-            raise reader.fault(node, path, f"expected {self.wanted}, got {describe(node)}")
+            raise reader.expected(node, path, self.wanted)
         value = reader.scalar(node, path)
         if isinstance(value, str):
             return self._checked(value, node, path, reader)
         cure = f'quote it: "{node.text}"' if value is not None and len(node.text) < 60 else ""
-        raise reader.fault(node, path, f"expected {self.wanted}, got {describe(node, value)}", cure)
+        raise reader.expected(node, path, self.wanted, cure)
 
     def _checked(self, value: str, node: Node, path: str, reader: Reader) -> str:
         if not value and not self.empty:
             raise reader.fault(node, path, f"expected {self.wanted}, got empty text")
-        if self.name and len(value) > LONGEST_NAME:
-            raise reader.fault(node, path, f"{shown(value)} is longer than {LONGEST_NAME} characters")
+        longest = LONGEST_NAME if self.name else LONGEST_TEXT
+        if len(value) > longest:
+            raise reader.fault(node, path, f"{shown(value)} is longer than {longest:,} characters")
         if self.name and not value.isprintable():
             raise reader.fault(node, path, f"{shown(value)} holds control characters")
         if self.name and value != value.strip():
@@ -93,7 +95,7 @@ class Choice:
     def read(self, node: Node, path: str, reader: Reader) -> str:
         wanted = " or ".join(self.words)
         if not isinstance(node, Scalar):
-            raise reader.fault(node, path, f"expected {wanted}, got {describe(node)}")
+            raise reader.expected(node, path, wanted)
         text = reader.text(node, path)
         if text not in self.words:
             raise reader.unknown(node.at, path, f"expected {wanted}, got {shown(text)}", text, self.words)
@@ -109,7 +111,7 @@ class Flag:
     def read(self, node: Node, path: str, reader: Reader) -> bool:
         value = _scalar(node, path, reader, "true or false")
         if not isinstance(value, bool):
-            raise reader.fault(node, path, f"expected true or false, got {describe(node, value)}")
+            raise reader.expected(node, path, "true or false")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -130,7 +132,7 @@ class Whole:
         if value is None and self.null:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or not self.least <= value <= self.most:
-            raise reader.fault(node, path, f"expected {wanted}, got {describe(node, value)}")
+            raise reader.expected(node, path, wanted)
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -147,21 +149,19 @@ class Duration:
     null: bool = False
 
     def read(self, node: Node, path: str, reader: Reader) -> float | None:
-        value = _scalar(node, path, reader, "a duration")
+        value = _scalar(node, path, reader, "a duration such as 90s or 5m")
         if value is None and self.null:
             return None
+        if value is None or isinstance(value, bool):
+            raise reader.expected(node, path, "a duration such as 90s or 5m")
         try:
             seconds = parse_duration(value)
         except ValueError as error:
-            raise reader.fault(node, path, f"{error}, got {describe(node, value)}") from None
+            raise reader.fault(node, path, f"{error}, got {shown(value)}") from None
         if seconds < self.least_s:
-            raise reader.fault(
-                node, path, f"must be at least {format_duration(self.least_s)}, got {describe(node, value)}"
-            )
+            raise reader.fault(node, path, f"must be at least {format_duration(self.least_s)}, got {shown(value)}")
         if seconds > self.most_s:
-            raise reader.fault(
-                node, path, f"must be at most {format_duration(self.most_s)}, got {describe(node, value)}"
-            )
+            raise reader.fault(node, path, f"must be at most {format_duration(self.most_s)}, got {shown(value)}")
         return seconds
 
     def schema(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Size:
         value = _scalar(node, path, reader, wanted)
         size = _bytes(value)
         if size is None or not self.least <= size <= self.most:
-            raise reader.fault(node, path, f"expected {wanted}, got {describe(node, value)}")
+            raise reader.expected(node, path, wanted)
         return size
 
     def schema(self) -> dict[str, Any]:
@@ -236,11 +236,10 @@ class ListOf:
         if isinstance(node, Scalar) and reader.scalar(node, path) is None and not self.least:
             return ()
         if not isinstance(node, Sequence):
-            value = reader.scalar(node, path) if isinstance(node, Scalar) else None
-            raise reader.fault(
+            raise reader.expected(
                 node,
                 path,
-                f"expected {self.wanted}, got {describe(node, value)}",
+                self.wanted,
                 "write it as [a, b] or as '- a' lines",
             )
         if len(node.items) < self.least:
@@ -265,9 +264,7 @@ class MapOf:
         if isinstance(node, Scalar) and reader.scalar(node, path) is None:
             return {}
         if not isinstance(node, Mapping):
-            raise reader.fault(
-                node, path, f"expected a mapping, got {describe(node)}", "write it as 'key: value' lines"
-            )
+            raise reader.expected(node, path, "a mapping", "write it as 'key: value' lines")
         wrong = [key for key in node.pairs if not re.fullmatch(self.key or ".+", key)]
         for key in wrong:
             reader.fault(node.pairs[key][0], f"{path}.{key}", f"expected {self.key_wanted}, got {shown(key)}")

@@ -127,7 +127,7 @@ class _Loader:
         entries = EntryReader(reader)
         schedulers = self._list("schedulers", entries.read)
         change_sources = self._list("change_sources", entries.read)
-        known = {builder.name for builder in builders} | self._names("builders").keys()
+        known, *_ = (self._names(key) for key in ("builders", "schedulers", "change_sources"))
         for index, node in enumerate(self._items("schedulers")):
             if isinstance(node, MappingNode):
                 check_builder_names(node, f"schedulers[{index}]", known, reader)
@@ -139,7 +139,7 @@ class _Loader:
                 "database", lambda n, p: read_database(n, p, reader), with_shown_url(DatabaseSection())
             ),
             cluster=self._section("cluster", lambda n, p: read_cluster(n, p, reader), ClusterSection()),
-            plugins=self._list("plugins", lambda node, path: _read_plugin(node, path, reader)),
+            plugins=self._plugins(),
             change_sources=change_sources,
             builders=builders,
             schedulers=schedulers,
@@ -157,52 +157,62 @@ class _Loader:
             return default
 
     def _list(self, key: str, read: Callable[[Node, str], _T]) -> tuple[_T, ...]:
-        """The items that could be read, with a fault for each name that stands twice."""
+        """The items that could be read."""
         found = []
         for index, node in enumerate(self._items(key)):
             try:
                 found.append(read(node, f"{key}[{index}]"))
             except Faulty:
                 continue
-        self._names(key)
         return tuple(found)
+
+    def _plugins(self) -> tuple[Plugin, ...]:
+        seen: set[str] = set()
+
+        def read(node: Node, path: str) -> Plugin:
+            target = Text("a file or a module").read(node, path, self._reader)
+            assert isinstance(target, str)
+            if target in seen:
+                raise self._reader.fault(node, path, f"the plugin {shown(target)} stands here twice", "keep one")
+            seen.add(target)
+            return _read_plugin(target, node, path, self._reader)
+
+        return self._list("plugins", read)
 
     def _items(self, key: str) -> list[Node]:
         node = self._root.pairs[key][1] if key in self._root.pairs else None
         if isinstance(node, Sequence):
             return node.items
-        value: object = None
         try:
-            if node is None or (isinstance(node, Scalar) and (value := self._reader.scalar(node, key)) is None):
+            if node is None or (isinstance(node, Scalar) and self._reader.scalar(node, key) is None):
                 return []
         except Faulty:
             return []
-        self._reader.fault(node, key, f"expected a list, got {describe(node, value)}", "write '- ' before each item")
+        self._reader.expected(node, key, "a list", "write '- ' before each item")
         return []
 
-    def _names(self, key: str) -> dict[str, int]:
-        """Each name in a list with the position of the item that has it first."""
-        first: dict[str, int] = {}
+    def _names(self, key: str) -> set[str]:
+        """The names in a list, those of faulty items too, with a fault for each that stands twice."""
+        first: dict[str, tuple[int, int]] = {}
         for index, node in enumerate(self._items(key)):
-            name = node.pairs.get("name") if isinstance(node, MappingNode) else None
-            if name is None or not isinstance(name[1], Scalar):
+            pair = node.pairs.get("name") if isinstance(node, MappingNode) else None
+            if pair is None or not isinstance(pair[1], Scalar):
                 continue
             path = f"{key}[{index}].name"
             try:
-                text = self._reader.text(name[1], path)
+                name = self._reader.text(pair[1], path)
             except Faulty:
                 continue
-            if text in first:
-                line = place_of("", first[text]).line
-                what = f"the name {shown(text)} is taken by {key}[...] in line {line}"
-                self._reader.fault(name[1], path, what, "give it another")
-            first.setdefault(text, name[1].at)
-        return first
+            if name in first:
+                other, at = first[name]
+                what = f"the name {shown(name)} is taken by {key}[{other}] in line {place_of('', at).line}"
+                self._reader.fault(pair[1], path, what, "give it another")
+            else:
+                first[name] = (index, pair[1].at)
+        return set(first)
 
 
-def _read_plugin(node: Node, path: str, reader: Reader) -> Plugin:
-    target = Text("a file or a module").read(node, path, reader)
-    assert isinstance(target, str)
+def _read_plugin(target: str, node: Node, path: str, reader: Reader) -> Plugin:
     place = place_of(reader.faults.file, node.at)
     if not target.endswith(".py") and "/" not in target:
         if not _MODULE.fullmatch(target):
@@ -210,8 +220,9 @@ def _read_plugin(node: Node, path: str, reader: Reader) -> Plugin:
         return Plugin(place, target, False, None)
     try:
         file = reader.base_dir / target
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise reader.fault(node, path, f"{shown(target)} is not a file")
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+            raise reader.fault(node, path, f"the plugin {shown(target)} is not a file of Python code")
         with file.open("rb") as opened:
             return Plugin(place, target, True, file, hashlib.file_digest(opened, "sha256").hexdigest())
     except (OSError, ValueError) as error:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from .faults import FaultList, Faulty, shown
 from .scalars import Ambiguous, ScalarValue, Unresolved, interpolate, resolve
 from .secret import Secret
+from .tree import LARGEST_FILE, Node, Scalar, Sequence
 from .tree import Mapping as MappingNode
-from .tree import Node, Scalar, Sequence
 
 LARGEST_SECRET = 64 * 1024
+MOST_REFERENCES = 1_000
 
 _T = TypeVar("_T")
 
@@ -25,27 +26,39 @@ class Reader:
         self.faults = faults
         self.base_dir = base_dir
         self._environ = environ
+        self._interpolated = 0
+        self._secrets: dict[tuple[str, str], str] = {}
 
     def fault(self, node: Node | int, path: str, what: str, cure: str = "") -> Faulty:
         """Record a fault at a node or a position; the answer is to be raised by whoever cannot go on."""
         return self.faults.add(node if isinstance(node, int) else node.at, path, what, cure)
 
-    def unknown(self, at: int, path: str, what: str, word: str, known: Iterable[str]) -> Faulty:
+    def unknown(self, at: int, path: str, what: str, word: str, known: Collection[str]) -> Faulty:
         """Record that ``word`` is none of the ``known``, with "did you mean"."""
-        known = list(known)
         cure = self.faults.suggest(word, known)
         if not cure and 0 < len(known) <= 12:
             cure = "known: " + ", ".join(known)
         return self.faults.add(at, path, what, cure)
 
+    def expected(self, node: Node, path: str, wanted: str, cure: str = "") -> Faulty:
+        """Record that something else than ``wanted`` stands there."""
+        value = self.scalar(node, path) if isinstance(node, Scalar) else None
+        return self.fault(node, path, f"expected {wanted}, got {describe(node, value)}", cure)
+
     def text(self, node: Scalar, path: str) -> str:
         """The scalar's text with ``${...}`` replaced, whatever it looks like."""
         if "$" not in node.text:
             return node.text
+        if node.text.count("${") > MOST_REFERENCES:
+            raise self.fault(node, path, f"more than {MOST_REFERENCES} variables in one text")
         try:
-            return interpolate(node.text, self._environ)
+            text = interpolate(node.text, self._environ)
         except Unresolved as error:
             raise self.fault(node, path, *error.args) from None
+        self._interpolated += len(text)
+        if self._interpolated > LARGEST_FILE:
+            raise self.fault(node, path, f"variables make the configuration larger than {LARGEST_FILE >> 20} MB")
+        return text
 
     def scalar(self, node: Scalar, path: str) -> ScalarValue:
         """The scalar's value: without quotes a number, a bool, null or text; with quotes text."""
@@ -96,10 +109,12 @@ class Reader:
             what = "not a source of a secret"
             raise self.fault(inner, path, what, "write {secret: {env: NAME}} or {secret: {file: PATH}}")
         where = self.text(scalar, path)
-        value = (self._secret_of_variable if kind == "env" else self._secret_file)(scalar, path, where)
-        if not value:
+        if (kind, where) not in self._secrets:
+            read = self._secret_of_variable if kind == "env" else self._secret_file
+            self._secrets[kind, where] = read(scalar, path, where)
+        if not self._secrets[kind, where]:
             raise self.fault(scalar, path, f"the secret {kind} {shown(where)} is empty")
-        return Secret(value)
+        return Secret(self._secrets[kind, where])
 
     def _secret_of_variable(self, node: Scalar, path: str, name: str) -> str:
         value = self._environ.get(name)

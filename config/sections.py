@@ -14,7 +14,7 @@ from .faults import suggest
 from .kinds import Choice, Duration, ListOf, Size, Text, Whole, Zone
 from .reader import Reader
 from .secret import MASK, Secret, carries_credentials, mask_credentials
-from .settings import as_mapping, read_section, setting
+from .settings import as_mapping, gather_settings, read_section, setting
 from .tree import Node
 
 _SCHEMES = ("sqlite", "postgresql", "postgres")
@@ -142,12 +142,16 @@ def _wrong_url(url: str) -> tuple[str, str] | None:
 
 def read_cluster(node: Node, path: str, reader: Reader) -> ClusterSection:
     """The section with its times checked against each other. Raises Faulty."""
-    section = read_section(ClusterSection, node, path, reader)
-    least = 2 * section.heartbeat + section.margin
-    if section.lease < least:
-        pairs = as_mapping(node, path, reader).pairs
-        at = next((pairs[key][1].at for key in ("lease", "heartbeat", "margin") if key in pairs), node.at)
-        what = f"too short for a heartbeat of {format_duration(section.heartbeat)}: one lost beat would cost the lease"
-        cure = f"at least {format_duration(least)} (two heartbeats and the margin), or a shorter heartbeat"
-        raise reader.fault(at, f"{path}.lease", what, cure)
-    return section
+    values, faulty = gather_settings(ClusterSection, node, path, reader)
+    pairs = as_mapping(node, path, reader).pairs
+    times = [key for key in ("lease", "heartbeat", "margin") if key in pairs]
+    if all(key in values for key in times):
+        section = ClusterSection(**{key: values[key] for key in times})
+        least = 2 * section.heartbeat + section.margin
+        if section.lease < least:
+            what = f"{format_duration(section.lease)} is too short: one late heartbeat would cost the lease"
+            cure = f"at least {format_duration(least)} (two heartbeats and the margin), or a shorter heartbeat"
+            faulty = reader.fault(pairs[times[0]][1], f"{path}.lease", what, cure)
+    if faulty:
+        raise faulty
+    return ClusterSection(**values)

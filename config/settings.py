@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from .faults import Faulty
 from .kinds import Kind
-from .reader import Reader, describe
+from .reader import Reader
 from .tree import Mapping, Node, Scalar
 
 _T = TypeVar("_T")
@@ -54,12 +54,18 @@ def settings_of(section: type, only: str = "") -> dict[str, Setting]:
 
 def read_settings(section: type, node: Node, path: str, reader: Reader, only: str = "") -> dict[str, Any]:
     """The values given for a section's keys, without the defaults. Raises Faulty after looking at all of them."""
-    return read_known(settings_of(section, only), node, path, reader)
+    values, faulty = gather_settings(section, node, path, reader, only)
+    if faulty:
+        raise faulty
+    return values
 
 
-def read_known(known: dict[str, Setting], node: Node, path: str, reader: Reader) -> dict[str, Any]:
-    """As ``read_settings``, for keys that were looked up before."""
+def gather_settings(
+    section: type, node: Node, path: str, reader: Reader, only: str = ""
+) -> tuple[dict[str, Any], Faulty | None]:
+    """The values that could be read, and whether anything was wrong: for sections with checks across keys."""
     mapping = as_mapping(node, path, reader)
+    known = settings_of(section, only)
     faulty: Faulty | None = None
     for key, (at, _) in mapping.pairs.items():
         if key not in known:
@@ -73,19 +79,16 @@ def read_known(known: dict[str, Setting], node: Node, path: str, reader: Reader)
                 faulty = fault
         elif about.required:
             faulty = reader.fault(mapping, path, f"the key '{name}' is missing", f"add '{name}:', {about.doc}")
-    if faulty:
-        raise faulty
-    return values
+    return values, faulty
 
 
 def as_mapping(node: Node, path: str, reader: Reader) -> Mapping:
     """The node if it is a mapping; a key with nothing behind it (all its lines are comments) is an empty one."""
     if isinstance(node, Mapping):
         return node
-    value = reader.scalar(node, path) if isinstance(node, Scalar) else None
-    if isinstance(node, Scalar) and value is None:
+    if isinstance(node, Scalar) and reader.scalar(node, path) is None:
         return Mapping(node.at, {})
-    raise reader.fault(node, path, f"expected a mapping, got {describe(node, value)}", "write it as 'key: value' lines")
+    raise reader.expected(node, path, "a mapping", "write it as 'key: value' lines")
 
 
 def read_section(section: type[_T], node: Node, path: str, reader: Reader) -> _T:

@@ -7,19 +7,23 @@ nothing is composed or constructed by the YAML library itself.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import yaml
 
-from .faults import FaultList, Faulty, packed, shown
+from .faults import FaultList, Faulty, packed, place_of, shown
 from .scalars import Ambiguous, resolve
 
 LARGEST_FILE = 16 * 1024 * 1024
 DEEPEST = 50
-MOST_NODES = 500_000
+MOST_VALUES = 200_000  # ten thousand schedulers of twenty values; refusing more takes under a second
+MOST_ANCHORS = 10_000
 LONGEST_KEY = 200
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+# The library takes time with the square of their number; they only matter to tags, which are refused anyway.
+_TAG_DIRECTIVE = re.compile("(?:\\A|[\n\r\x85\u2028\u2029])%TAG")
 _SCALAR, _ALIAS = yaml.ScalarEvent, yaml.AliasEvent
 _SEQUENCE, _SEQUENCE_END = yaml.SequenceStartEvent, yaml.SequenceEndEvent
 _MAPPING, _MAPPING_END = yaml.MappingStartEvent, yaml.MappingEndEvent
@@ -51,6 +55,15 @@ class Mapping:
 
 
 Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class _Anchored:
+    """A node that aliases may repeat: how many values that would add, and how many levels below itself."""
+
+    node: Node
+    values: int
+    height: int
 
 
 def compose(data: bytes, faults: FaultList) -> Node | None:
@@ -85,14 +98,16 @@ def _decoded(data: bytes, faults: FaultList) -> str:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - data.rfind(b"\n", 0, error.start)
         raise faults.add(packed(line, column), "", "not UTF-8 text", "save the file as UTF-8") from None
-    found = _FORBIDDEN.search(text)
-    if found:
-        start = found.start()
-        at = packed(text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start))
-        raise faults.add(
-            at, "", f"a control character, {shown(found[0])}, cannot stand in a YAML file", "is it binary?"
-        )
+    if found := _FORBIDDEN.search(text):
+        what = f"a control character, {shown(found[0])}, cannot stand in a YAML file"
+        raise faults.add(_position(text, found.start()), "", what, "is it binary?")
+    if found := _TAG_DIRECTIVE.search(text):
+        raise faults.add(_position(text, found.end() - 4), "", "%TAG directives are not accepted", "take the line out")
     return text
+
+
+def _position(text: str, index: int) -> int:
+    return packed(text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
 def _cure_for(text: str, line: int) -> str:
@@ -112,10 +127,11 @@ class _Composer:
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         self._next = loader(text.encode()).get_event
         self._faults = faults
-        self._trail: list[str] = []
-        self._anchors: dict[str, tuple[Node, int, int] | None] = {}  # node, its nodes counted, its height
-        self._nodes = 0
+        self._trail: list[str | int] = []
+        self._anchors: dict[str, _Anchored | None] = {}
+        self._values = 0
         self._deepest = 0
+        self._good_keys: set[str] = set()
         self._words: dict[str, str] = {}  # equal short texts are one object: 10,000 schedulers repeat themselves
 
     def document(self) -> Node | None:
@@ -134,60 +150,66 @@ class _Composer:
         kind = type(event)
         if kind is _ALIAS:
             return self._alias(event, depth)
-        self._nodes += 1
-        if self._nodes > MOST_NODES:
-            raise self._fatal(event, f"more than {MOST_NODES:,} values, aliases counted in full", "")
+        self._values += 1
+        if self._values > MOST_VALUES:
+            raise self._fatal(event, f"more than {MOST_VALUES:,} values, aliases counted in full")
         if event.tag is not None:
             raise self._fatal(event, f"tags such as {shown(event.tag)} are not accepted", "take the tag out")
         if event.anchor is not None:
             return self._anchored(event, depth)
-        return self._untagged(event, kind, depth)
+        return self._scalar(event) if kind is _SCALAR else self._collection(event, depth)
 
-    def _untagged(self, event: Any, kind: type, depth: int) -> Node:
+    def _scalar(self, event: Any) -> Scalar:
         mark = event.start_mark
         at = packed(mark.line + 1, mark.column + 1)
-        if kind is _SCALAR:
-            text = event.value
-            if len(text) < 60:
-                text = self._words.setdefault(text, text)
-            if "\0" in text:
-                self._faults.add(at, self._path(), "the text holds a NUL character", "take \\0 out")
-            return Scalar(at, text, event.style is None or event.style == "")
+        text: str = event.value
+        if len(text) < 60:
+            text = self._words.setdefault(text, text)
+        if "\0" in text:
+            self._faults.add(at, self._path(), "the text holds a NUL character", "take \\0 out")
+        return Scalar(at, text, not event.style)
+
+    def _collection(self, event: Any, depth: int) -> Sequence | Mapping:
         if depth > DEEPEST:
-            raise self._fatal(event, f"nested deeper than {DEEPEST} levels", "")
+            raise self._fatal(event, f"nested deeper than {DEEPEST} levels")
         self._deepest = max(self._deepest, depth)
-        return self._sequence(at, depth) if kind is _SEQUENCE else self._mapping(at, depth)
+        mark = event.start_mark
+        at = packed(mark.line + 1, mark.column + 1)
+        self._trail.append("")
+        node = self._sequence(at, depth) if type(event) is _SEQUENCE else self._mapping(at, depth)
+        self._trail.pop()
+        return node
 
     def _anchored(self, event: Any, depth: int) -> Node:
+        if len(self._anchors) >= MOST_ANCHORS:
+            raise self._fatal(event, f"more than {MOST_ANCHORS:,} anchors")
         self._anchors[event.anchor] = None  # until it is whole, an alias to it would be a loop
-        counted, deepest = self._nodes - 1, self._deepest
+        values, deepest = self._values - 1, self._deepest
         self._deepest = depth
-        node = self._untagged(event, type(event), depth)
-        self._anchors[event.anchor] = (node, self._nodes - counted, self._deepest - depth)
+        node: Node = self._scalar(event) if type(event) is _SCALAR else self._collection(event, depth)
+        self._anchors[event.anchor] = _Anchored(node, self._values - values, self._deepest - depth)
         self._deepest = max(deepest, self._deepest)
         return node
 
     def _alias(self, event: Any, depth: int) -> Node:
         if event.anchor not in self._anchors:
-            raise self._fatal(event, f"alias to an unknown anchor {shown(event.anchor)}", "")
-        whole = self._anchors[event.anchor]
-        if whole is None:
-            raise self._fatal(event, f"the alias {shown(event.anchor)} contains itself", "")
-        node, nodes, height = whole
-        self._nodes += nodes
-        if self._nodes > MOST_NODES:
-            raise self._fatal(event, f"more than {MOST_NODES:,} values, aliases counted in full", "")
-        if depth + height > DEEPEST:
-            raise self._fatal(event, f"nested deeper than {DEEPEST} levels", "")
-        self._deepest = max(self._deepest, depth + height)
-        return node
+            raise self._fatal(event, f"alias to an unknown anchor {shown(event.anchor)}")
+        anchored = self._anchors[event.anchor]
+        if anchored is None:
+            raise self._fatal(event, f"the alias {shown(event.anchor)} contains itself")
+        self._values += anchored.values
+        if self._values > MOST_VALUES:
+            raise self._fatal(event, f"more than {MOST_VALUES:,} values, aliases counted in full")
+        if depth + anchored.height > DEEPEST:
+            raise self._fatal(event, f"nested deeper than {DEEPEST} levels")
+        self._deepest = max(self._deepest, depth + anchored.height)
+        return anchored.node
 
     def _sequence(self, at: int, depth: int) -> Sequence:
         items: list[Node] = []
         while type(event := self._next()) is not _SEQUENCE_END:
-            self._trail.append(f"[{len(items)}]")
+            self._trail[-1] = len(items)
             items.append(self._node(event, depth + 1))
-            self._trail.pop()
         return Sequence(at, items)
 
     def _mapping(self, at: int, depth: int) -> Mapping:
@@ -196,49 +218,60 @@ class _Composer:
         while type(event := self._next()) is not _MAPPING_END:
             mark = event.start_mark
             key_at = packed(mark.line + 1, mark.column + 1)
-            key = self._key(event, key_at, depth)
-            self._trail.append("." + key)
+            key = self._key(event, key_at)
             node = self._node(self._next(), depth + 1)
-            if key == "<<" and event.style in (None, ""):
+            if key == "<<" and not event.style:
                 merged += self._merge(node)
             elif key in pairs:
-                line = pairs[key][0] >> 25
-                self._faults.add(key_at, self._path(), f"this key stands here twice, first in line {line}", "keep one")
+                first = place_of("", pairs[key][0])
+                what = f"this key stands here twice, first in line {first.line}"
+                self._faults.add(key_at, self._path(), what, "keep one")
             else:
                 pairs[key] = (key_at, node)
-            self._trail.pop()
         for mapping in merged:
             for key, pair in mapping.pairs.items():
                 pairs.setdefault(key, pair)
         return Mapping(at, pairs)
 
     def _merge(self, node: Node) -> list[Mapping]:
-        mappings = [m for m in (node.items if isinstance(node, Sequence) else [node]) if isinstance(m, Mapping)]
-        if not mappings:
+        items = node.items if isinstance(node, Sequence) else [node]
+        mappings = [item for item in items if isinstance(item, Mapping)]
+        if not mappings or len(mappings) < len(items):
             self._faults.add(node.at, self._path(), "'<<' needs an alias to a mapping, or a list of them")
         return mappings
 
-    def _key(self, event: Any, at: int, depth: int) -> str:
+    def _key(self, event: Any, at: int) -> str:
         if type(event) is not _SCALAR:
-            raise self._fatal(event, "a key must be text", "not a list, a mapping or an alias")
+            raise self._fatal(event, "a key must be text", "a list, a mapping or an alias cannot be one")
         if event.tag is not None or event.anchor is not None:
-            raise self._fatal(event, "a key cannot have a tag or an anchor", "")
-        self._nodes += 1
+            raise self._fatal(event, "a key cannot have a tag or an anchor")
         key: str = event.value
+        if key not in self._good_keys:
+            self._check_key(event, key, at)
+        self._trail[-1] = key = self._words.setdefault(key, key)
+        return key
+
+    def _check_key(self, event: Any, key: str, at: int) -> None:
         if len(key) > LONGEST_KEY or not key.isprintable():
-            raise self._fatal(event, f"the key {shown(key)} is too long or holds control characters", "")
-        if event.style in (None, ""):
-            try:
-                resolved = resolve(key)
-            except Ambiguous:
-                resolved = 0
-            if not isinstance(resolved, str):
-                self._faults.add(at, self._path(), f"the key {shown(key)} is not text to YAML", f'quote it: "{key}"')
-        return self._words.setdefault(key, key)
+            raise self._fatal(event, f"the key {shown(key)} is too long or holds control characters")
+        if event.style:
+            return
+        if _is_text(key):
+            self._good_keys.add(key)
+        else:
+            self._faults.add(at, self._path(), f"the key {shown(key)} is not text to YAML", f'quote it: "{key}"')
 
     def _path(self) -> str:
-        return "".join(self._trail).lstrip(".")
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in self._trail if part != "")
+        return "".join(parts).removeprefix(".")
 
-    def _fatal(self, event: Any, what: str, cure: str) -> Faulty:
+    def _fatal(self, event: Any, what: str, cure: str = "") -> Faulty:
         mark = event.start_mark
         return self._faults.add(packed(mark.line + 1, mark.column + 1), self._path(), what, cure)
+
+
+def _is_text(plain: str) -> bool:
+    try:
+        return isinstance(resolve(plain), str)
+    except Ambiguous:
+        return False
