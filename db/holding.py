@@ -35,6 +35,10 @@ class Taken:
     term: int
     change_cursor: int | None
     finished_cursor: int | None
+    active_since: int
+    enabled_at: int | None
+    blocked: int
+    """how often it blocked the reactor of its master"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +97,12 @@ _TAKE = Statement(
     " AND (incarnation IS NULL OR EXISTS (SELECT 1 FROM masters h WHERE h.incarnation = schedulers.incarnation"
     " AND h.state IN ('stopped', 'lost')))"
     " AND EXISTS (SELECT 1 FROM masters m WHERE m.incarnation = :incarnation AND m.state = 'up')"
-    " RETURNING id, term, change_cursor, finished_cursor"
+    " RETURNING id, term, change_cursor, finished_cursor, active_since, enabled_at, blocked"
 )
 _RETAKE = Statement(
     "UPDATE schedulers SET term = term + 1, active_since = {now}"
     " WHERE id IN (SELECT id FROM {rows(id bigint)} AS r) AND incarnation = :incarnation AND enabled"
-    " RETURNING id, term, change_cursor, finished_cursor"
+    " RETURNING id, term, change_cursor, finished_cursor, active_since, enabled_at, blocked"
 )
 _RELEASE = Statement(
     "UPDATE schedulers SET incarnation = NULL, term = schedulers.term + 1, active_since = NULL"

@@ -97,6 +97,7 @@ schedulers = Table(
     Column("type", Text, nullable=False),
     Column("enabled", Boolean, nullable=False, server_default=true()),
     Column("disabled_why", Text),
+    Column("enabled_at", BigInteger),  # when a person enabled it again; NULL: it never was disabled
     Column("incarnation", Text),
     Column("term", BigInteger, nullable=False, server_default=text("0")),
     Column("active_since", BigInteger),

@@ -7,6 +7,7 @@ protects is read in a later statement.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -61,7 +62,7 @@ _ROW = Statement(
     " AND (r.finished_from IS NULL OR finished_cursor = r.finished_from) RETURNING schedulers.id"
 )
 _BEGIN_FINISHED = Statement(
-    "UPDATE schedulers SET finished_cursor = (SELECT value FROM counters WHERE name = 'finished')"
+    "UPDATE schedulers SET finished_cursor = :number"
     " WHERE id IN (SELECT id FROM {rows(id bigint)} AS r) AND finished_cursor IS NULL"
 )
 _LOCK_FINISHED = Statement("SELECT value FROM counters WHERE name = 'finished' {lock}")
@@ -140,20 +141,30 @@ def add_stamps(conn: Connection, stamps: Iterable[Stamp]) -> None:
         _STAMPS.with_rows(conn, rows)
 
 
-def commit(conn: Connection, incarnation: str, group: Sequence[Effects]) -> frozenset[int]:
-    """Write the effects of ``group``, one ``Effects`` a scheduler. The ids of those refused: not held under that term.
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit did. ``refused``: ids not held under that term. The starts: from where those that began consume."""
+
+    refused: frozenset[int]
+    change_start: int | None
+    finished_start: int | None
+
+
+def commit(conn: Connection, incarnation: str, group: Sequence[Effects]) -> Committed:
+    """Write the effects of ``group``, one ``Effects`` a scheduler.
 
     The refused leave nothing behind, the others are all written, with this transaction. CauseGone, StampsGone: see
     there; the transaction must be rolled back.
     """
     held = set(_FENCE.with_rows(conn, [(e.scheduler_id, e.term) for e in group], incarnation=incarnation).scalars())
     accepted = [e for e in group if e.scheduler_id in held]
-    if accepted:
-        _consume(conn, accepted)
-        _add_buildsets(conn, incarnation, accepted)
-        _keep(conn, accepted)
-        _in_commit_order(conn, accepted)
-    return frozenset(e.scheduler_id for e in group) - held
+    refused = frozenset(e.scheduler_id for e in group) - held
+    if not accepted:
+        return Committed(refused, None, None)
+    _consume(conn, accepted)
+    _add_buildsets(conn, incarnation, accepted)
+    _keep(conn, accepted)
+    return Committed(refused, *_in_commit_order(conn, accepted))
 
 
 def _consume(conn: Connection, group: Sequence[Effects]) -> None:
@@ -261,13 +272,15 @@ def _keep(conn: Connection, group: Sequence[Effects]) -> None:
         _MENDED.with_rows(conn, mended)
 
 
-def _in_commit_order(conn: Connection, group: Sequence[Effects]) -> None:
-    new = [change for e in group for change in e.changes]
-    changes.add(conn, new)
+def _in_commit_order(conn: Connection, group: Sequence[Effects]) -> tuple[int | None, int | None]:
+    changes.add(conn, [change for e in group for change in e.changes])
+    change_start = finished_start = None
     beginning = [(e.scheduler_id,) for e in group if e.begin_changes]
     if beginning:
-        _BEGIN_CHANGES.with_rows(conn, beginning, number=changes.lock_order(conn))
+        change_start = changes.lock_order(conn)
+        _BEGIN_CHANGES.with_rows(conn, beginning, number=change_start)
     beginning = [(e.scheduler_id,) for e in group if e.begin_finished]
     if beginning:
-        _LOCK_FINISHED(conn)
-        _BEGIN_FINISHED.with_rows(conn, beginning)
+        finished_start = int(_LOCK_FINISHED(conn).scalar_one())
+        _BEGIN_FINISHED.with_rows(conn, beginning, number=finished_start)
+    return change_start, finished_start

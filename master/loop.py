@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import txaio
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
+
+from .logs import Log
 
 
 class Loop:
@@ -17,7 +18,7 @@ class Loop:
     once no step is running; legal before ``start()``, and twice.
     """
 
-    log = txaio.make_logger()
+    log = Log()
 
     def __init__(
         self, reactor: Any, step: Callable[[], Awaitable[None]], interval_s: float, name: str, first_s: float = 0.0
@@ -27,7 +28,7 @@ class Loop:
         self.interval_s = interval_s
         self.name = name
         self._first_s = first_s
-        self._call: IDelayedCall | None = None
+        self._call: Any = None
         self._running = False
         self._again = False
         self._stopped = True
@@ -78,7 +79,7 @@ class Loop:
             await self._step()
         except Exception as error:  # whatever it is, the loop must live on
             self.log.error("{name}: {error}; next try in {s} s", name=self.name, error=error, s=self.interval_s)
-            self.log.debug("{trace}", trace=txaio.failure_format_traceback(txaio.create_failure()))
+            self.log.debug("{trace}", trace=traceback.format_exc())
 
     def _ended(self, _: object) -> None:
         self._running = False

@@ -168,6 +168,7 @@ def upgrade() -> None:
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("enabled", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("disabled_why", sa.Text(), nullable=True),
+        sa.Column("enabled_at", sa.BigInteger(), nullable=True),
         sa.Column("incarnation", sa.Text(), nullable=True),
         sa.Column("term", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("active_since", sa.BigInteger(), nullable=True),

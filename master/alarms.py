@@ -1,0 +1,68 @@
+"""When the next timer of an active scheduler falls due: one heap, one delayed call."""
+
+from __future__ import annotations
+
+import heapq
+from typing import TYPE_CHECKING, Any
+
+from .clock import DatabaseClock
+
+if TYPE_CHECKING:
+    from .tenure import Tenure
+
+SLICE = 200
+LONGEST_S = 60.0
+
+
+class Alarms:
+    """Tells tenures when a timer of theirs is due, by the database's clock. An alarm that was moved since is nobody's."""
+
+    def __init__(self, reactor: Any, clock: DatabaseClock) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._heap: list[tuple[int, int, Tenure, str]] = []
+        self._count = 0
+        self._call: Any = None
+        self._call_due = 0
+        self._stopped = False
+
+    def set(self, tenure: Tenure, key: str, due: int) -> None:
+        """Wake ``tenure`` for its timer ``key`` at ``due``."""
+        self._count += 1
+        heapq.heappush(self._heap, (due, self._count, tenure, key))
+        if self._call is None or due < self._call_due:
+            self._arm()
+
+    def rearm(self) -> None:
+        """The clock has been corrected."""
+        self._arm()
+
+    def stop(self) -> None:
+        """Wake nobody any more."""
+        self._stopped = True
+        self._heap.clear()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+    def _arm(self) -> None:
+        self._cancel()
+        if not self._heap or self._stopped:
+            return
+        self._call_due = self._heap[0][0]
+        # Never longer than a minute: a corrected clock must not leave a timer behind.
+        delay = min(LONGEST_S, max(0.0, (self._call_due - self._clock.now()) / 1e6))
+        self._call = self._reactor.callLater(delay, self._ring)
+
+    def _ring(self) -> None:
+        self._call = None
+        now = self._clock.now()
+        rung = 0
+        while self._heap and self._heap[0][0] <= now and rung < SLICE:
+            due, _, tenure, key = heapq.heappop(self._heap)
+            tenure.timer_due(key, due)
+            rung += 1
+        self._arm()

@@ -1,0 +1,42 @@
+"""The database's time, carried forward on this host, for everything that recurs."""
+
+from __future__ import annotations
+
+from .surroundings import Surroundings
+
+
+class DatabaseClock:
+    """The database's wall time as last heard of, plus what CLOCK_BOOTTIME counted since. Never goes back by itself.
+
+    A step of the database's clock backwards is followed at half speed: for that long, time here passes slower.
+    """
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._clocks = surroundings.clocks
+        self._offset_us: int | None = None
+        self._last = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether the database has been heard of yet."""
+        return self._offset_us is not None
+
+    def heard(self, database_now: int, asked_us: int, answered_us: int) -> None:
+        """The database said ``database_now`` somewhere between two readings of CLOCK_BOOTTIME (microseconds)."""
+        self._offset_us = database_now - (asked_us + answered_us) // 2
+
+    def now(self) -> int:
+        """Microseconds since the epoch."""
+        if self._offset_us is None:
+            raise RuntimeError("the database's time is not known yet: no heartbeat has been answered")
+        now = self._clocks.boottime_us() + self._offset_us
+        self._last = max(self._last, now)
+        return self._last
+
+    def boottime_of(self, instant: int) -> int:
+        """The CLOCK_BOOTTIME, in microseconds, at which that instant comes."""
+        return instant - (self._offset_us or 0)
+
+    def host_offset_us(self) -> int:
+        """This host's wall clock minus the database's."""
+        return 0 if self._offset_us is None else self._clocks.wall_us() - self._clocks.boottime_us() - self._offset_us

@@ -1,0 +1,89 @@
+"""``locum init``, ``check`` and ``start``: from an empty folder to a running master."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import click
+
+from ... import config as configuration
+from ...config import ConfigError, MasterConfig
+from ...db.naming import Refused
+from .opening import config_option, config_path, load_config
+from .output import emit_json, say
+from .starter import STARTER
+
+
+@click.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    """Write a commented master.yaml that starts as it is, in FOLDER (default: here). Never overwrites one."""
+    path = folder / "master.yaml"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(STARTER)
+    except FileExistsError:
+        raise Refused(f"{path} is there already; remove it first, or name another folder") from None
+    except OSError as error:
+        raise Refused(f"cannot write {path}: {error.strerror}") from None
+    say(f"wrote {path}; now: locum check --config {path}, then: locum start --config {path}")
+
+
+@click.command()
+@config_option
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors, and check nothing.")
+def check(config_file: str | None, schema: bool) -> int:
+    """Read the YAML file, its plugins and every scheduler's arguments, and tell everything that is wrong.
+
+    Each fault as file:line:column: path: what; what to do. Exit 0 if there is none, else 1.
+    """
+    if schema:
+        emit_json(configuration.json_schema())
+        return 0
+    config = load_config(config_file)
+    _check_classes(config)
+    counted = (
+        (len(config.schedulers), "schedulers"),
+        (len(config.builders), "builders"),
+        (len(config.change_sources), "change sources"),
+    )
+    say(f"{config.file}: well: " + ", ".join(f"{count} {what}" for count, what in counted))
+    return 0
+
+
+def _check_classes(config: MasterConfig) -> None:
+    from .. import configuring  # imports the plugins' world: no other command needs it
+
+    faults = configuring.check(config)
+    if faults:
+        raise ConfigError(faults)
+
+
+@click.command()
+@config_option
+@click.option(
+    "--name", metavar="NAME", help="The master's name. Default: $LOCUM_MASTER_NAME, the file's, or the host's."
+)
+def start(config_file: str | None, name: str | None) -> int:
+    """Run a master in the foreground.
+
+    SIGTERM hands its schedulers over and stops, SIGHUP reads the file again.
+    """
+    config = load_config(config_file)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    from .. import service  # brings the reactor, which no other command needs
+
+    code: int = service.run(config, name=master_name(name, config), config_path=config_path(config_file).resolve())
+    return code
+
+
+def master_name(given: str | None, config: MasterConfig) -> str:
+    """The first that is there: --name, $LOCUM_MASTER_NAME, the file's, the host's."""
+    name = given or os.environ.get("LOCUM_MASTER_NAME") or config.master.name or socket.gethostname()
+    if not name.isprintable() or len(name) > 200 or name != name.strip() or "," in name:
+        raise click.UsageError(f"{name!r} cannot be a master's name: use up to 200 printable characters, no comma.")
+    return name

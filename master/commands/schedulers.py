@@ -1,0 +1,250 @@
+"""``locum scheduler``, ``locum rebalance`` and ``locum next``: who holds what, and who should."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ...db import listings, naming, orders
+from ...db.database import Database
+from ...db.listings import FailureLine, SchedulerPage, TimerLine
+from .opening import database_command, json_option, reason_option, who, written
+from .output import either, emit_json, fields, iso, moment, say, table
+from .status import scheduler_json, scheduler_table
+
+kind_option = click.option(
+    "--kind", type=click.Choice(naming.KINDS), help="Which is meant, if a change source has the same name."
+)
+
+
+@click.group()
+def scheduler() -> None:
+    """Schedulers and change sources: which are active where; enable, disable, move them; their failures."""
+
+
+@scheduler.command("list")
+@json_option
+@database_command
+def scheduler_list(database: Database, as_json: bool) -> None:
+    """All schedulers and change sources."""
+    found = database.read(listings.schedulers)
+    either(as_json, lambda: [scheduler_json(s) for s in found], lambda: scheduler_table(found))
+
+
+@scheduler.command("show")
+@click.argument("name")
+@kind_option
+@json_option
+@database_command
+def scheduler_show(database: Database, name: str, kind: str | None, as_json: bool) -> None:
+    """One scheduler: its timers, state, failures, skips, and who held it."""
+    page = database.read(listings.scheduler, name, kind)
+    either(as_json, lambda: _page_json(page), lambda: _page(page))
+
+
+def _page_json(page: SchedulerPage) -> dict[str, Any]:
+    return {
+        **scheduler_json(page.line),
+        "state": {key: json.loads(value) for key, value in page.state.items()},
+        "timers": [{"key": t.key, "due": iso(t.due)} for t in page.timers],
+        "failure_list": [_failure_json(f) for f in page.failures],
+        "skips": [
+            {
+                "what": s.what,
+                "first": iso(s.first) if s.what == "ticks" else s.first,
+                "last": iso(s.last) if s.what == "ticks" else s.last,
+                "count": s.count,
+                "reason": s.reason,
+                "at": iso(s.at),
+            }
+            for s in page.skips
+        ],
+        "owners": [
+            {"term": o.term, "incarnation": o.incarnation, "master": o.master, "since": iso(o.since), "why": o.why}
+            for o in page.owners
+        ],
+        "audit": [{"at": iso(e.at), "who": e.who, "action": e.action, "reason": e.reason} for e in page.audit],
+    }
+
+
+def _page(page: SchedulerPage) -> None:
+    line = page.line
+    disabled = "no" + (f": {line.disabled_why}" if line.disabled_why else "")
+    fields(
+        {
+            "name": line.name,
+            "kind": line.kind.replace("_", " "),
+            "type": line.type,
+            "enabled": "yes" if line.enabled else disabled,
+            "active on": line.master or "nobody",
+            "since": moment(line.active_since if line.held else None),
+            "term": line.term,
+            "standing by": ", ".join(line.standby) or "nobody",
+            "change cursor": line.change_cursor,
+            "turns": line.turns,
+            "messages waiting": line.messages_waiting,
+        }
+    )
+    for key, value in page.state.items():
+        say(f"state {key} = {value if len(value) <= 200 else value[:197] + '...'}")
+    for t in page.timers:
+        say(f"timer {t.key}: due {moment(t.due)}")
+    for f in page.failures:
+        say(f"failure {f.cause}: {_retry(f)}: {f.error.splitlines()[-1] if f.error else ''}")
+    for s in page.skips:
+        first, last = (moment(s.first), moment(s.last)) if s.what == "ticks" else (s.first, s.last)
+        say(f"skipped {s.count} {s.what}, {first} to {last}: {s.reason}")
+    for o in page.owners:
+        say(f"term {o.term}: {o.master or 'nobody'} from {moment(o.since)}: {o.why}")
+
+
+@scheduler.command("enable")
+@click.argument("name")
+@kind_option
+@reason_option
+@database_command
+def scheduler_enable(database: Database, name: str, kind: str | None, reason: str) -> None:
+    """Let it work again, from now on: what came while it was disabled is not for it."""
+    done = written(database, ["schedulers"], orders.enable, name, who(), reason, kind)
+    if not done.changed:
+        say(f"{done.name} is enabled already")
+    else:
+        skipped = f"; {done.skipped} changes that came meanwhile are not for it" if done.skipped else ""
+        say(f"{done.name} is enabled{skipped}")
+
+
+@scheduler.command("disable")
+@click.argument("name")
+@kind_option
+@reason_option
+@database_command
+def scheduler_disable(database: Database, name: str, kind: str | None, reason: str) -> None:
+    """Stop it, at once and on every master, until it is enabled again."""
+    done = written(database, ["schedulers"], orders.disable, name, reason or f"by {who()}", who(), kind)
+    if not done.changed:
+        say(f"{done.name} is disabled already")
+    else:
+        answered = f"; {done.answered} waiting messages were answered 'disabled'" if done.answered else ""
+        say(f"{done.name} is disabled{answered}")
+
+
+@scheduler.command("move")
+@click.argument("name")
+@click.option("--to", "target", metavar="MASTER", help="Where to. Default: the least loaded other one.")
+@kind_option
+@reason_option
+@database_command
+def scheduler_move(database: Database, name: str, target: str | None, kind: str | None, reason: str) -> None:
+    """Give it to another master that stands by for it."""
+    # Without a target it may not be repeated: a second move would go on to a third master.
+    move = written if target else _once
+    done = move(database, ["schedulers"], orders.move, name, target, who(), reason, kind)
+    say(f"{done.name} {'is now' if done.changed else 'was already'} with {done.master}")
+
+
+def _once(database: Database, topics: list[str], function: Any, *args: Any) -> Any:
+    answer = database.write(function, *args)
+    written(database, topics, lambda conn: None)
+    return answer
+
+
+@scheduler.command("failures")
+@click.argument("name", required=False)
+@click.option("--retry", metavar="CAUSE|all", help="Try it again now.")
+@click.option("--discard", metavar="CAUSE|all", help="Forget it: it was set aside, and will never be answered.")
+@kind_option
+@json_option
+@database_command
+def scheduler_failures(
+    database: Database, name: str | None, retry: str | None, discard: str | None, kind: str | None, as_json: bool
+) -> None:
+    """Causes that a scheduler's code failed to answer: those being tried again, and those set aside."""
+    if retry or discard:
+        if name is None or (retry and discard):
+            raise click.UsageError("Give the scheduler's NAME, and either --retry or --discard.")
+        act = orders.retry_failure if retry else orders.discard_failure
+        cause = None if (retry or discard) == "all" else (retry or discard)
+        causes = written(database, ["schedulers"], act, name, cause, who(), kind)
+        done = {"retried" if retry else "discarded": causes}
+        either(as_json, lambda: done, lambda: say(f"{next(iter(done))}: {', '.join(causes) or 'nothing'}"))
+        return
+    scheduler_id = None if name is None else database.read(naming.find, name, kind).id
+    found = database.read(listings.failures, scheduler_id)
+    if as_json:
+        emit_json([_failure_json(f) for f in found])
+        return
+    columns = ("scheduler", "cause", "attempts", "first", "last", "next try", "error")
+    rows = [
+        (f.scheduler, f.cause, f.attempts, moment(f.first_at), moment(f.last_at), _retry(f), _last_line(f.error))
+        for f in found
+    ]
+    table(columns, rows, "no failures")
+
+
+def _failure_json(f: FailureLine) -> dict[str, Any]:
+    return {
+        "scheduler": f.scheduler,
+        "kind": f.kind,
+        "cause": f.cause,
+        "attempts": f.attempts,
+        "first_at": iso(f.first_at),
+        "last_at": iso(f.last_at),
+        "retry_at": iso(f.retry_at),
+        "set_aside": f.retry_at is None,
+        "error": f.error,
+    }
+
+
+def _retry(f: FailureLine) -> str:
+    return "set aside" if f.retry_at is None else moment(f.retry_at)
+
+
+def _last_line(error: str) -> str:
+    lines = [line for line in error.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+@click.command()
+@reason_option
+@json_option
+@database_command
+def rebalance(database: Database, reason: str, as_json: bool) -> None:
+    """Even out how many schedulers each master holds, by as few moves as possible."""
+    moves = written(database, ["schedulers"], orders.rebalance, who(), reason)
+    as_rows = [{"kind": m.kind, "name": m.name, "from": m.source, "to": m.target} for m in moves]
+    rows = [(m.name, m.source, m.target) for m in moves]
+    either(
+        as_json, lambda: as_rows, lambda: table(("scheduler", "from", "to"), rows, "already even: nothing was moved")
+    )
+
+
+@click.command("next")
+@click.argument("name", required=False)
+@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@kind_option
+@json_option
+@database_command
+def next_(database: Database, name: str | None, limit: int | None, kind: str | None, as_json: bool) -> None:
+    """When alarms are due, soonest first: of all schedulers, or of the one named."""
+    scheduler_id = None if name is None else database.read(naming.find, name, kind).id
+    found = database.read(listings.timers, scheduler_id, limit or listings.ALL)
+    columns = ("due", "scheduler", "timer", "active on")
+    rows = [(moment(t.due), t.scheduler, t.key, _holder(t)) for t in found]
+    either(as_json, lambda: [_timer_json(t) for t in found], lambda: table(columns, rows, "no alarm is set"))
+
+
+def _holder(timer: TimerLine) -> str:
+    return (timer.master or "nobody") if timer.enabled else "disabled"
+
+
+def _timer_json(t: TimerLine) -> dict[str, Any]:
+    return {
+        "scheduler": t.scheduler,
+        "kind": t.kind,
+        "key": t.key,
+        "due": iso(t.due),
+        "enabled": t.enabled,
+        "master": t.master,
+    }

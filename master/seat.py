@@ -1,0 +1,197 @@
+"""What one instance of a scheduler sees of its master: the interface of ``schedulers/interface.py``, until it is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from twisted.internet.defer import Deferred, succeed
+
+from ..db import buildsets, changes
+from ..db.effects import Effects, NewBuildset, NewSkip, Stamp
+from ..schedulers.catchup import Skip
+from ..schedulers.changes import Change
+from ..schedulers.interface import BuildsetRequest, FinishedBuildset, NotActive, SchedulerFault, StampFields
+from .changes import validated
+from .reading import change_of
+
+if TYPE_CHECKING:
+    from .tenure import Tenure
+
+T = TypeVar("T")
+
+
+class Seat:
+    """One instance's access to its tenure. Closed when the instance is replaced or deactivated: then all of it raises."""
+
+    def __init__(self, tenure: Tenure) -> None:
+        self._tenure = tenure
+        self._open = True
+
+    def close(self) -> None:
+        """Raise NotActive from now on."""
+        self._open = False
+
+    # -- what does not change anything ------------------------------------------------------------------------------
+
+    @property
+    def timezone(self) -> str:
+        return self._there().tools.timezone
+
+    @property
+    def active_since(self) -> int:
+        return self._there().active_since
+
+    @property
+    def enabled_at(self) -> int | None:
+        return self._there().enabled_at
+
+    def now(self) -> int:
+        return self._tenure.tools.clock.now()
+
+    def known_builders(self) -> Mapping[str, int]:
+        return self._tenure.tools.builders
+
+    def get_state(self, key: str) -> str | None:
+        tenure = self._there()
+        if tenure.open is not None and key in tenure.open.effects.state:
+            return tenure.open.effects.state[key]
+        return tenure.state.get(key)
+
+    def timers(self) -> Mapping[str, int]:
+        tenure = self._there()
+        seen: dict[str, int | None] = dict(tenure.timers)
+        if tenure.open is not None:
+            seen.update(tenure.open.effects.timers)
+        return {key: due for key, due in seen.items() if due is not None}
+
+    def classifications(self) -> Mapping[int, bool]:
+        tenure = self._there()
+        seen: dict[int, bool | None] = dict(tenure.classified)
+        if tenure.open is not None:
+            seen.update(tenure.open.effects.classified)
+        return {number: important for number, important in seen.items() if important is not None}
+
+    def changes(self, numbers: Sequence[int]) -> Deferred[list[Change]]:
+        tenure = self._there()
+        found = tenure.tools.changes.find(numbers)
+        if found is not None:
+            return succeed(found)
+        return tenure.tools.remote.single(changes.these, numbers).addCallback(
+            lambda rows: [change_of(row) for row in rows]
+        )
+
+    def stamp(self, stamp_id: int) -> Deferred[StampFields]:
+        def made(row: buildsets.StampRow | None) -> StampFields:
+            if row is None:
+                raise SchedulerFault(f"there is no source stamp {stamp_id}")
+            return StampFields(row.codebase, row.repository, row.branch, row.revision, row.project, row.patch_json)
+
+        return self._there().tools.remote.single(buildsets.stamp, stamp_id).addCallback(made)
+
+    # -- effects ----------------------------------------------------------------------------------------------------
+
+    def set_state(self, key: str, value_json: str) -> Deferred[None]:
+        return self._effect(lambda effects: effects.state.__setitem__(key, value_json))
+
+    def set_timer(self, key: str, due: int | None) -> Deferred[None]:
+        return self._effect(lambda effects: effects.timers.__setitem__(key, due))
+
+    def classify(self, classified: Mapping[int, bool]) -> Deferred[None]:
+        return self._effect(lambda effects: effects.classified.update(classified))
+
+    def flush(self, numbers: Sequence[int]) -> Deferred[None]:
+        return self._effect(lambda effects: effects.classified.update(dict.fromkeys(numbers)))
+
+    def record_skips(self, skips: Sequence[Skip]) -> Deferred[None]:
+        new = [NewSkip("ticks", s.first, s.last, s.count, s.reason) for s in skips]
+        return self._effect(lambda effects: effects.skips.extend(new))
+
+    def add_change(self, fields: Mapping[str, Any], request_id: str) -> Deferred[None]:
+        change = validated({**fields, "request_id": request_id})
+        return self._effect(lambda effects: effects.changes.append(change))
+
+    def consume_changes(self, consider: Callable[[Change], bool | None]) -> Deferred[None]:
+        tenure = self._there()
+
+        def begin(effects: Effects) -> None:
+            effects.begin_changes |= tenure.changes.consume(consider)
+
+        return self._effect(begin)
+
+    def consume_buildsets(self, consider: Callable[[FinishedBuildset], bool]) -> Deferred[None]:
+        tenure = self._there()
+
+        def begin(effects: Effects) -> None:
+            effects.begin_finished |= tenure.finished.consume(consider)
+
+        return self._effect(begin)
+
+    def add_buildset(self, request: BuildsetRequest) -> Deferred[tuple[int, dict[int, int]]]:
+        tenure = self._there()
+        tools = tenure.tools
+        builder_ids = [tools.builders[name] for name in request.builders]
+        bsids = tools.buildset_ids.take(1)
+        brids = tools.task_ids.take(len(builder_ids)) if bsids else None
+        if bsids is None or brids is None:
+            refilled = tools.buildset_ids.refill(1)
+            refilled.addCallback(lambda _: tools.task_ids.refill(len(builder_ids)))
+            return refilled.addCallback(lambda _: self.add_buildset(request))
+        tasks = tuple((task, builder, request.priority) for task, builder in zip(brids, builder_ids, strict=True))
+        new = NewBuildset(
+            id=bsids[0],
+            scheduler=tenure.name,
+            reason=request.reason,
+            properties_json=json.dumps(request.properties),
+            stamps=tuple({s.content: s for s in map(_stamp, request.stamps)}.values()),
+            tasks=tasks,
+            changes=request.changes,
+            due_at=request.due_at,
+            external_id=request.external_id,
+            waited_for=request.waited_for,
+            parent_json=None if request.parent is None else json.dumps(request.parent),
+        )
+        answer = (new.id, dict(zip(builder_ids, brids, strict=True)))
+        return self._effect(lambda effects: effects.buildsets.append(new)).addCallback(lambda _: answer)
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        tenure = self._there()
+        turn = await tenure.own_turn()
+        try:
+            yield
+        except BaseException:
+            await tenure.end_own(turn, failed=True)
+            raise
+        await tenure.end_own(turn, failed=False)
+
+    # -- how --------------------------------------------------------------------------------------------------------
+
+    def _there(self) -> Tenure:
+        if not self._open:
+            raise NotActive(f"this instance of scheduler {self._tenure.name!r} is not the active one (any more)")
+        return self._tenure
+
+    def _effect(self, apply: Callable[[Effects], object]) -> Deferred[None]:
+        """Join the open turn, or be a turn of its own that answers after its commit."""
+        tenure = self._there()
+        if tenure.open is not None:
+            if tenure.open.seat is not self:
+                raise NotActive(f"this instance of scheduler {tenure.name!r} has been replaced")
+            apply(tenure.open.effects)
+            return succeed(None)
+
+        async def own() -> None:
+            turn = await tenure.own_turn()
+            apply(turn.effects)
+            await tenure.end_own(turn, failed=False)
+
+        return Deferred.fromCoroutine(own())
+
+
+def _stamp(fields: StampFields) -> Stamp:
+    return Stamp.of(
+        fields.codebase, fields.repository, fields.branch, fields.revision, fields.project, fields.patch_json
+    )

@@ -1,0 +1,499 @@
+"""``BaseScheduler``: what every scheduler is a subclass of.
+
+The camelCase names and what they mean are those that Buildbot's documentation describes to authors of schedulers; new
+here are durable timers, finished buildsets as causes, and ``turn()``. A scheduler never writes to the database: while it
+reacts to a cause, what it asks for is gathered and committed as one turn, under its term, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from inspect import isawaitable
+from typing import Any, ClassVar
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+
+from .changes import Change
+from .filters import ChangeFilter
+from .interface import BuildsetRequest, FinishedBuildset, MasterInterface, SchedulerFault, StampFields, away
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_CODEBASE_KEYS = frozenset({"repository", "branch", "revision"})
+_STAMP_KEYS = frozenset({"codebase", "repository", "branch", "revision", "project", "patch"})
+_NOTHING: Any = object()
+
+
+def to_instant(due: datetime) -> int:
+    """Microseconds since the epoch of an aware datetime; TypeError for anything else."""
+    if not isinstance(due, datetime) or due.tzinfo is None:
+        raise TypeError(f"expected a datetime with a time zone, such as datetime.now(timezone.utc), got {due!r}")
+    return (due - EPOCH) // _MICROSECOND
+
+
+def to_datetime(instant: int) -> datetime:
+    """The aware datetime, in UTC, of microseconds since the epoch."""
+    return EPOCH + timedelta(microseconds=instant)
+
+
+class Clustered(Service):
+    """Something named of which exactly one instance in the cluster is active: a scheduler, or a change source.
+
+    Hooks (``activate``, ``deactivate``, ``startActivity``, ``stopActivity``, ``gotTimer``) may be plain, ``async def``, or
+    return a Deferred. ``startService`` and ``stopService`` run on every master that has it configured, active or not.
+    """
+
+    compare_attrs: ClassVar[Sequence[str]] = ("name",)
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"name: expected a non-empty text, got {name!r}")
+        self.name: str = name
+        self.enabled = True
+        self.active = False
+        self.master: MasterInterface = away(name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}{' active' if self.active else ''}>"
+
+    # -- becoming active and inactive -----------------------------------------------------------------------------
+
+    async def activate(self) -> None:
+        """This instance is the owner now. The first turn of its term. Subclasses must up-call."""
+        self.active = True
+        await answered(self.startActivity())
+
+    async def deactivate(self) -> None:
+        """It stops being the owner; must not finish before all of its processing has stopped. Subclasses must up-call."""
+        self.active = False
+        await answered(self.stopActivity())
+
+    def startActivity(self) -> Any:
+        """Called by ``activate``, for subclasses that prefer not to up-call."""
+
+    def stopActivity(self) -> Any:
+        """Called by ``deactivate``."""
+
+    # -- state and timers ------------ ---------------------------------------------------------------------------
+
+    def getState(self, key: str, default: Any = _NOTHING) -> Deferred[Any]:
+        """The value last set in a committed turn, or in this one. KeyError if there is none and no ``default``."""
+        text = self.master.get_state(key)
+        if text is not None:
+            return succeed(json.loads(text))
+        if default is _NOTHING:
+            return fail(KeyError(key))
+        return succeed(default)
+
+    def setState(self, key: str, value: Any) -> Deferred[None]:
+        """Keep a JSON value under ``key``; the next owner's ``getState`` reads it once this turn has committed."""
+        return self.master.set_state(_key(key), _json(value, f"state {key!r}"))
+
+    def setTimer(self, key: str, due: datetime) -> Deferred[None]:
+        """Set or move a durable alarm: ``gotTimer(key, due)`` will be called on whichever master owns this scheduler then."""
+        return self.master.set_timer(_key(key), to_instant(due))
+
+    def cancelTimer(self, key: str) -> Deferred[None]:
+        """Take an alarm back; nothing happens if there is none."""
+        return self.master.set_timer(_key(key), None)
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """``async with self.turn():`` one turn of its own for background code."""
+        return self.master.turn()
+
+    def now(self) -> datetime:
+        """The cluster's time (the database's), in UTC: use it rather than this host's."""
+        return to_datetime(self.master.now())
+
+    def gotTimer(self, key: str, due: datetime) -> Any:
+        """The timer of that key fell due at ``due`` (UTC). Setting it again here moves it to its next time."""
+        raise NotImplementedError(f"{type(self).__name__} sets timers, but does not define gotTimer")
+
+
+class BaseScheduler(Clustered):
+    """A named object that decides when, and with what, work is requested. Exactly one instance of a name is active.
+
+    ``name`` and ``builderNames`` are positional; subclasses take their own keywords and pass the rest on by ``**kwargs``.
+    Hooks (``activate``, ``deactivate``, ``startActivity``, ``stopActivity``, ``gotChange``, ``gotTimer``,
+    ``gotBuildsetComplete``) may be plain, ``async def``, or return a Deferred.
+    """
+
+    compare_attrs: ClassVar[Sequence[str]] = ("builderNames", "properties", "codebases", "priority")
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        properties: Mapping[str, Any] | None = None,
+        codebases: Any = None,
+        priority: int | Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.builderNames = _checked_builder_names(builderNames)
+        self.properties = dict(properties or {})
+        _refuse_bad_properties(self.properties)
+        self.codebases = _checked_codebases(codebases)
+        if (
+            priority is not None
+            and not callable(priority)
+            and (isinstance(priority, bool) or not isinstance(priority, int))
+        ):
+            raise ValueError(f"priority: expected an integer or a function, got {priority!r}")
+        self.priority = priority
+        self._filter: ChangeFilter | None = None
+        self._file_is_important: Callable[[Change], Any] | None = None
+        self._only_important = False
+
+    # -- causes ---------------------------------------------------------------------------------------------------
+
+    def startConsumingChanges(
+        self,
+        fileIsImportant: Callable[[Change], Any] | None = None,
+        change_filter: ChangeFilter | None = None,
+        onlyImportant: bool = False,
+    ) -> Deferred[None]:
+        """From ``activate``: ask for ``gotChange`` for every change that passes. Ends by itself at deactivation."""
+        if fileIsImportant is not None and not callable(fileIsImportant):
+            raise TypeError(f"fileIsImportant: expected a function of a change, got {fileIsImportant!r}")
+        self._file_is_important = fileIsImportant
+        self._filter = change_filter
+        self._only_important = onlyImportant
+        return self.master.consume_changes(self._consider)
+
+    def gotChange(self, change: Change, important: bool) -> Any:
+        """One change, one turn."""
+        raise NotImplementedError(f"{type(self).__name__} consumes changes, but does not define gotChange")
+
+    def startConsumingBuildsets(self, filter: Callable[[FinishedBuildset], bool] | None = None) -> Deferred[None]:
+        """From ``activate``: ask for ``gotBuildsetComplete`` for each completed buildset that ``filter`` says yes to."""
+        return self.master.consume_buildsets(filter or (lambda buildset: True))
+
+    def gotBuildsetComplete(self, buildset: FinishedBuildset) -> Any:
+        """One completed buildset, one turn, in the order of completion."""
+        raise NotImplementedError(f"{type(self).__name__} consumes buildsets, but does not define gotBuildsetComplete")
+
+    def _consider(self, change: Change) -> bool | None:
+        """Whether a change is important; None: not for this scheduler. What user code raises goes through."""
+        if change.codebase not in self.codebases:
+            return None
+        if self._filter is not None and not self._filter.filter_change(change):
+            return None
+        if self._file_is_important is None:
+            return True
+        important = self._file_is_important(change)
+        if isawaitable(important) or isinstance(important, Deferred):
+            raise TypeError(
+                f"scheduler {self.name!r}: fileIsImportant must answer True or False at once, not {important!r}"
+            )
+        return None if self._only_important and not important else bool(important)
+
+    # -- pending changes -----------------------------------------------------------------------------------------
+
+    def classifyChanges(self, classifications: Mapping[int, bool]) -> Deferred[None]:
+        """Put changes on this scheduler's own list of pending ones: number -> important."""
+        return self.master.classify({int(n): bool(important) for n, important in classifications.items()})
+
+    async def getChangeClassifications(
+        self,
+        branch: Any = -1,
+        repository: str | None = None,
+        project: str | None = None,
+        codebase: str | None = None,
+    ) -> dict[int, bool]:
+        """The pending changes, number -> important; with a branch and so on (-1, None: any), only those of that."""
+        pending = dict(sorted(self.master.classifications().items()))
+        wanted = {"repository": repository, "project": project, "codebase": codebase}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        if not wanted and branch == -1:
+            return pending
+        fitting = {
+            change.number
+            for change in await self.master.changes(list(pending))
+            if all(getattr(change, name) == value for name, value in wanted.items()) and branch in (-1, change.branch)
+        }
+        return {number: important for number, important in pending.items() if number in fitting}
+
+    def flushChangeClassifications(
+        self, changeids: Iterable[int] | None = None, less_than: int | None = None
+    ) -> Deferred[None]:
+        """Take changes off the list: the given ones, those below ``less_than``, or all."""
+        pending = self.master.classifications()
+        numbers = list(pending) if changeids is None else [n for n in changeids if n in pending]
+        return self.master.flush([n for n in numbers if less_than is None or n < less_than])
+
+    # -- asking for work ------------------------------------------------------------------------------------------
+
+    def getCodebaseDict(self, codebase: str) -> Any:
+        """{repository, branch, revision} defaults of a codebase; KeyError if it is not one of this scheduler's."""
+        return self.codebases[codebase]
+
+    def listBuilderNames(self) -> list[str]:
+        """The names as configured; empty where a function works them out."""
+        return list(self.builderNames) if isinstance(self.builderNames, tuple) else []
+
+    def getPendingBuildTimes(self) -> list[datetime]:
+        """Due times of its timers, soonest first."""
+        return [to_datetime(due) for due in sorted(self.master.timers().values())] if self.active else []
+
+    def addBuildsetForSourceStampsWithDefaults(
+        self,
+        reason: str,
+        sourcestamps: Sequence[Mapping[str, Any]] | None = None,
+        waited_for: bool = False,
+        properties: Mapping[str, Any] | None = None,
+        builderNames: Any = None,
+        priority: Any = None,
+        **kwargs: Any,
+    ) -> Deferred[tuple[int, dict[int, int]]]:
+        """A buildset for partial stamps, at most one a codebase; every configured codebase gets one, filled in.
+
+        Weakest first: the codebase's configured values, ``getCodebaseDict``, the stamp that is passed.
+        """
+
+        async def add() -> tuple[int, dict[int, int]]:
+            passed: dict[str, Mapping[str, Any]] = {}
+            for stamp in sourcestamps or ():
+                codebase = stamp.get("codebase", "")
+                if codebase in passed:
+                    raise SchedulerFault(f"scheduler {self.name!r}: two source stamps for codebase {codebase!r}")
+                passed[codebase] = stamp
+            full: list[Mapping[str, Any]] = []
+            for codebase in self.codebases:
+                defaults = await self._codebase_defaults(codebase)
+                full.append({**defaults, **passed.pop(codebase, {}), "codebase": codebase})
+            full += passed.values()
+            return await self._add(full, (), reason, waited_for, properties, builderNames, priority, kwargs)
+
+        return Deferred.fromCoroutine(add())
+
+    def addBuildsetForChanges(
+        self,
+        waited_for: bool = False,
+        reason: str = "",
+        external_idstring: str | None = None,
+        changeids: Iterable[int] | None = None,
+        builderNames: Any = None,
+        properties: Mapping[str, Any] | None = None,
+        priority: Any = None,
+        **kwargs: Any,
+    ) -> Deferred[tuple[int, dict[int, int]]]:
+        """A buildset for changes: for each configured codebase the stamp of its newest one, or its defaults."""
+
+        async def add() -> tuple[int, dict[int, int]]:
+            numbers = sorted(set(changeids or ()))
+            changes = await self.master.changes(numbers)
+            if len(changes) != len(numbers):
+                missing = set(numbers) - {change.number for change in changes}
+                raise SchedulerFault(f"scheduler {self.name!r}: there is no change {sorted(missing)[:5]}")
+            newest = {change.codebase: change for change in changes}
+            stamps: list[Mapping[str, Any]] = []
+            for codebase in self.codebases:
+                change = newest.get(codebase)
+                if change is None:
+                    stamps.append({**await self._codebase_defaults(codebase), "codebase": codebase})
+                else:
+                    stamps.append(_stamp_of_change(change))
+            options = {**kwargs, "external_idstring": external_idstring}
+            return await self._add(stamps, changes, reason, waited_for, properties, builderNames, priority, options)
+
+        return Deferred.fromCoroutine(add())
+
+    def addBuildsetForSourceStamps(
+        self,
+        waited_for: bool = False,
+        sourcestamps: Sequence[Mapping[str, Any] | int] | None = None,
+        reason: str = "",
+        external_idstring: str | None = None,
+        properties: Mapping[str, Any] | None = None,
+        builderNames: Any = None,
+        priority: Any = None,
+        **kwargs: Any,
+    ) -> Deferred[tuple[int, dict[int, int]]]:
+        """A buildset for whole stamps: ids, or dicts of codebase, repository, branch, revision, project."""
+
+        async def add() -> tuple[int, dict[int, int]]:
+            stamps: list[Mapping[str, Any] | StampFields] = []
+            for stamp in sourcestamps or ():
+                stamps.append(await self.master.stamp(stamp) if isinstance(stamp, int) else stamp)
+            options = {**kwargs, "external_idstring": external_idstring}
+            return await self._add(stamps, (), reason, waited_for, properties, builderNames, priority, options)
+
+        return Deferred.fromCoroutine(add())
+
+    async def _codebase_defaults(self, codebase: str) -> dict[str, Any]:
+        base = self.codebases[codebase]
+        return {**base, **(await answered(self.getCodebaseDict(codebase)))}
+
+    async def _add(
+        self,
+        stamps: Sequence[Mapping[str, Any] | StampFields],
+        changes: Sequence[Change],
+        reason: str,
+        waited_for: bool,
+        properties: Mapping[str, Any] | None,
+        builder_names: Any,
+        priority: Any,
+        options: Mapping[str, Any],
+    ) -> tuple[int, dict[int, int]]:
+        merged = self._merged_properties(changes, properties)
+        wanted = self.builderNames if builder_names is None else builder_names
+        builders = await self._builders(wanted, merged, changes)
+        level = await self._level(self.priority if priority is None else priority, builders, changes)
+        known = dict(options)
+        parent = {k: known.pop(k) for k in ("parent_buildid", "parent_relationship", "rebuilt_buildid") if known.get(k)}
+        request = BuildsetRequest(
+            reason=reason,
+            builders=builders,
+            stamps=tuple(s if isinstance(s, StampFields) else _stamp_fields(s) for s in stamps),
+            properties=merged,
+            priority=level,
+            changes=tuple(change.number for change in changes),
+            due_at=known.pop("due_at", None),
+            external_id=known.pop("external_idstring", None),
+            waited_for=bool(waited_for),
+            parent=parent or None,
+        )
+        known = {name: value for name, value in known.items() if value is not None}
+        if known:
+            raise TypeError(f"addBuildset got unknown arguments: {', '.join(sorted(known))}")
+        return await self.master.add_buildset(request)
+
+    def _merged_properties(
+        self, changes: Sequence[Change], passed: Mapping[str, Any] | None
+    ) -> dict[str, tuple[Any, str]]:
+        merged = {name: (value, "Scheduler") for name, value in self.properties.items()}
+        for change in changes:
+            for name, value in change.properties.items():
+                merged[name] = (value[0], "Change") if _has_source(value) else (value, "Change")
+        if passed:
+            passed = dict(passed)
+            _refuse_bad_properties(passed)
+            merged.update({name: v if _has_source(v) else (v, "Request") for name, v in passed.items()})
+        merged["scheduler"] = (self.name, "Scheduler")
+        return merged
+
+    async def _builders(
+        self, wanted: Any, properties: Mapping[str, tuple[Any, str]], changes: Sequence[Change]
+    ) -> tuple[str, ...]:
+        if callable(wanted):
+            wanted = await answered(wanted({name: value for name, (value, _) in properties.items()}, list(changes)))
+        if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+            raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {wanted!r}, expected a list of names")
+        names = tuple(dict.fromkeys(wanted))
+        unknown = [name for name in names if name not in self.master.known_builders()]
+        if unknown or not names:
+            what = f"unknown builder {unknown[0]!r}" if unknown else "no builder at all"
+            raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {what}; a buildset needs known builders")
+        return names
+
+    async def _level(self, priority: Any, builders: tuple[str, ...], changes: Sequence[Change]) -> int:
+        if callable(priority):
+            by_codebase: dict[str, list[Change]] = {codebase: [] for codebase in self.codebases}
+            for change in changes:
+                by_codebase.setdefault(change.codebase, []).append(change)
+            priority = await answered(priority(list(builders), by_codebase))
+        if priority is None:
+            return 0
+        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > 2**31 - 1:
+            raise SchedulerFault(f"scheduler {self.name!r}: priority gave {priority!r}, expected an integer")
+        return priority
+
+
+async def answered(value: Any) -> Any:
+    """The answer of user code that may give a value, an awaitable or a Deferred."""
+    return await value if isinstance(value, Deferred) or isawaitable(value) else value
+
+
+def _checked_builder_names(names: Any) -> Any:
+    if callable(names):
+        return names
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ValueError(f"builderNames: expected a list of builders' names, got {names!r}")
+    names = tuple(names)
+    if not names:
+        raise ValueError("builderNames: expected at least one builder's name, got an empty list")
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"builderNames: expected names, got {name!r}")
+    if len(set(names)) != len(names):
+        raise ValueError("builderNames: a builder is named twice")
+    return names
+
+
+def _checked_codebases(codebases: Any) -> dict[str, dict[str, Any]]:
+    if codebases is None:
+        return {"": {}}
+    if isinstance(codebases, str) or not isinstance(codebases, Iterable):
+        raise ValueError(f"codebases: expected a list of names or a mapping, got {codebases!r}")
+    if not isinstance(codebases, Mapping):
+        codebases = {name: {} for name in codebases}
+    checked = {}
+    for name, defaults in codebases.items():
+        defaults = {} if defaults is None else defaults
+        if not isinstance(name, str) or not isinstance(defaults, Mapping):
+            raise ValueError(
+                f"codebases: {name!r}: expected a mapping of repository, branch, revision, got {defaults!r}"
+            )
+        unknown = set(defaults) - _CODEBASE_KEYS
+        if unknown:
+            raise ValueError(
+                f"codebases: {name!r}: unknown key {min(unknown)!r}; known are repository, branch, revision"
+            )
+        checked[name] = dict(defaults)
+    if not checked:
+        raise ValueError("codebases: expected at least one codebase, got none")
+    return checked
+
+
+def _refuse_bad_properties(properties: Mapping[str, Any]) -> None:
+    for name, value in properties.items():
+        if not isinstance(name, str) or not name or "\0" in name:
+            raise ValueError(f"properties: expected non-empty texts as names, got {name!r}")
+        _json(value, f"property {name!r}")
+
+
+def _has_source(value: Any) -> bool:
+    return (
+        isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], str) and isinstance(value, tuple)
+    )
+
+
+def _stamp_of_change(change: Change) -> dict[str, Any]:
+    names = ("codebase", "repository", "branch", "revision", "project")
+    return {name: getattr(change, name) for name in names}
+
+
+def _stamp_fields(stamp: Mapping[str, Any]) -> StampFields:
+    unknown = set(stamp) - _STAMP_KEYS
+    if unknown:
+        raise SchedulerFault(
+            f"a source stamp has an unknown key {min(unknown)!r}; known are {', '.join(sorted(_STAMP_KEYS))}"
+        )
+    patch = stamp.get("patch")
+    return StampFields(
+        codebase=stamp.get("codebase") or "",
+        repository=stamp.get("repository") or "",
+        branch=stamp.get("branch"),
+        revision=None if stamp.get("revision") is None else str(stamp["revision"]),
+        project=stamp.get("project") or "",
+        patch_json=None if patch is None else _json(patch, "patch"),
+    )
+
+
+def _key(key: str) -> str:
+    if not isinstance(key, str) or "\0" in key:
+        raise TypeError(f"expected a text as key, got {key!r}")
+    return key
+
+
+def _json(value: Any, what: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"{what}: expected a JSON value (text, number, true, false, null, list, mapping): {error}"
+        ) from None

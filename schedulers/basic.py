@@ -1,0 +1,182 @@
+"""Schedulers that react to changes: one branch, or every branch by itself, at once or when the tree has been stable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from ..config import parse_duration
+from .base import BaseScheduler
+from .changes import Change
+from .filters import NOT_GIVEN, ChangeFilter
+
+_SEEN = "lastCodebases"
+
+
+def duration_argument(name: str, value: Any) -> float | None:
+    """Seconds of a constructor's argument (seconds, or text such as '5m'), None for None. ValueError names it."""
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if seconds <= 0:
+        raise ValueError(f"{name}: expected a positive duration such as 90s or 5m, got {value!r}")
+    return seconds
+
+
+def filter_argument(value: Any) -> ChangeFilter | None:
+    """A ChangeFilter, or the mapping that YAML has for one."""
+    if value is None or isinstance(value, ChangeFilter):
+        return value
+    if isinstance(value, Mapping):
+        try:
+            return ChangeFilter.from_mapping(value)
+        except ValueError as error:
+            raise ValueError(f"change_filter: {error}") from None
+    raise ValueError(f"change_filter: expected a mapping such as {{branch: main}}, got {value!r}")
+
+
+class BaseBasicScheduler(BaseScheduler):
+    """Requests work for changes: without ``treeStableTimer`` each important one at once; with one, all since the last
+    firing together, when nothing has come for so long. Subclasses say which changes share a timer."""
+
+    compare_attrs: ClassVar[Sequence[str]] = (
+        "treeStableTimer",
+        "change_filter",
+        "fileIsImportant",
+        "onlyImportant",
+        "reason",
+        "createAbsoluteSourceStamps",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        treeStableTimer: Any = None,
+        change_filter: ChangeFilter | Mapping[str, Any] | None = None,
+        fileIsImportant: Callable[[Change], Any] | None = None,
+        onlyImportant: bool = False,
+        reason: str | None = None,
+        createAbsoluteSourceStamps: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, builderNames, **kwargs)
+        self.treeStableTimer = duration_argument("treeStableTimer", treeStableTimer)
+        self.change_filter = filter_argument(change_filter)
+        if fileIsImportant is not None and not callable(fileIsImportant):
+            raise ValueError(f"fileIsImportant: expected a function of a change, got {fileIsImportant!r}")
+        self.fileIsImportant = fileIsImportant
+        self.onlyImportant = onlyImportant
+        self.createAbsoluteSourceStamps = createAbsoluteSourceStamps
+        kind = type(self).__name__
+        self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
+
+    def timerKey(self, change: Change) -> str:
+        """Changes with the same key wait together."""
+        return "stable"
+
+    async def pendingFor(self, key: str) -> list[int]:
+        """The pending changes that the timer of that key stands for."""
+        return list(await self.getChangeClassifications())
+
+    async def activate(self) -> None:
+        await super().activate()
+        await self.startConsumingChanges(
+            fileIsImportant=self.fileIsImportant, change_filter=self.change_filter, onlyImportant=self.onlyImportant
+        )
+
+    async def gotChange(self, change: Change, important: bool) -> None:
+        if self.createAbsoluteSourceStamps:
+            await self._remember(change)
+        if self.treeStableTimer is None:
+            if important:
+                await self.addBuildsetForChanges(reason=self.reason, changeids=[change.number])
+            return
+        await self.classifyChanges({change.number: important})
+        key = self.timerKey(change)
+        if important or key in self.master.timers():
+            await self.setTimer(key, self.now() + timedelta(seconds=self.treeStableTimer))
+
+    async def gotTimer(self, key: str, due: datetime) -> None:
+        numbers = await self.pendingFor(key)
+        if numbers:
+            await self.flushChangeClassifications(numbers)
+            await self.addBuildsetForChanges(reason=self.reason, changeids=numbers)
+
+    async def getCodebaseDict(self, codebase: str) -> dict[str, Any]:
+        defaults: dict[str, Any] = self.codebases[codebase]
+        if not self.createAbsoluteSourceStamps:
+            return defaults
+        seen = (await self.getState(_SEEN, {})).get(codebase, {})
+        return {**defaults, **{name: seen[name] for name in ("repository", "branch", "revision") if name in seen}}
+
+    async def _remember(self, change: Change) -> None:
+        seen = await self.getState(_SEEN, {})
+        seen[change.codebase] = {
+            "repository": change.repository,
+            "branch": change.branch,
+            "revision": change.revision,
+            "lastChange": change.number,
+        }
+        await self.setState(_SEEN, seen)
+
+
+class SingleBranchScheduler(BaseBasicScheduler):
+    """Follows one branch (``branch``; None is the default branch) or what a ``change_filter`` lets through."""
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        branch: Any = NOT_GIVEN,
+        categories: Sequence[str] | None = None,
+        change_filter: ChangeFilter | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if change_filter is None and branch is NOT_GIVEN:
+            raise ValueError("branch: it is required unless change_filter is given (null is the default branch)")
+        if change_filter is not None and (branch is not NOT_GIVEN or categories is not None):
+            raise ValueError("change_filter: give either it or branch and categories, not both")
+        if isinstance(categories, str):
+            raise ValueError(f"categories: expected a list of names, got {categories!r}")
+        if change_filter is None:
+            change_filter = ChangeFilter(branch=branch, category=list(categories) if categories else None)
+        super().__init__(name, builderNames, change_filter=change_filter, **kwargs)
+
+
+class AnyBranchScheduler(BaseBasicScheduler):
+    """Follows all branches (or ``branches``), each with a timer of its own per codebase, project and repository."""
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        branches: Sequence[str | None] | None = None,
+        categories: Sequence[str] | None = None,
+        change_filter: ChangeFilter | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if change_filter is not None and (branches is not None or categories is not None):
+            raise ValueError("change_filter: give either it or branches and categories, not both")
+        if isinstance(branches, str) or isinstance(categories, str):
+            raise ValueError("branches, categories: expected lists of names")
+        if change_filter is None and (branches is not None or categories):
+            branch: Any = NOT_GIVEN if branches is None else list(branches)
+            change_filter = ChangeFilter(branch=branch, category=list(categories) if categories else None)
+        super().__init__(name, builderNames, change_filter=change_filter, **kwargs)
+
+    def timerKey(self, change: Change) -> str:
+        return json.dumps([change.codebase, change.project, change.repository, change.branch])
+
+    async def pendingFor(self, key: str) -> list[int]:
+        codebase, project, repository, branch = json.loads(key)
+        return list(
+            await self.getChangeClassifications(
+                branch=branch, repository=repository, project=project, codebase=codebase
+            )
+        )

@@ -1,0 +1,214 @@
+"""Schedulers that fire at times: every so often, or by the calendar. A tick is a value: what matters is which due times
+lie in (last examined, now], and what came of them is committed together with that window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from .base import BaseScheduler, to_datetime
+from .basic import duration_argument
+from .catchup import Policy, Skip, decide, skipped, start_of
+from .cron import CronRule
+from .grid import PeriodicRule, TimeRule
+
+TICK = "tick"
+_STATE = "ticks"
+
+
+class Timed(BaseScheduler):
+    """One buildset for each due time of a rule, or a recorded skip, as ``catch_up``, ``grace`` and ``jitter`` say.
+
+    Subclasses give ``rule(anchor)`` and ``fingerprint()``, a JSON value that changes when the rule does.
+    """
+
+    compare_attrs: ClassVar[Sequence[str]] = ("branch", "reason", "policy")
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        branch: str | None = None,
+        reason: str | None = None,
+        catch_up: Any = "one",
+        catch_up_limit: int = 100,
+        grace: Any = None,
+        jitter: Any = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, builderNames, **kwargs)
+        if branch is not None and not isinstance(branch, str):
+            raise ValueError(f"branch: expected a name, got {branch!r}")
+        self.branch = branch
+        kind = type(self).__name__
+        self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
+        grace_s = duration_argument("grace", grace)
+        jitter_s = duration_argument("jitter", jitter) if jitter != 0 else 0.0
+        if isinstance(catch_up_limit, bool) or not isinstance(catch_up_limit, int):
+            raise ValueError(f"catch_up_limit: expected a whole number, got {catch_up_limit!r}")
+        self.policy = Policy(
+            "none" if catch_up is None else catch_up,
+            catch_up_limit,
+            None if grace_s is None else int(grace_s * 1e6),
+            int((jitter_s or 0) * 1e6),
+        )
+
+    def rule(self, anchor: int) -> TimeRule:
+        """When it fires; ``anchor`` is where a new grid began, in microseconds."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> Any:
+        """What makes the rule: another one starts a new grid from now."""
+        raise NotImplementedError
+
+    def firstWindow(self, now: int) -> tuple[int, int]:
+        """(anchor, last examined) of the first activation ever."""
+        return now, now
+
+    async def activate(self) -> None:
+        await super().activate()
+        now = self.master.now()
+        print_ = self.fingerprint()
+        state = await self.getState(_STATE, None)
+        if state is None:
+            anchor, examined = self.firstWindow(now)
+            state = {"rule": print_, "anchor": anchor, "examined": examined}
+            await self.setState(_STATE, state)
+        elif state["rule"] != print_:
+            await self._record_cut_off(now)
+            state = {"rule": print_, "anchor": now, "examined": now}
+            await self.setState(_STATE, state)
+        else:
+            enabled_at = self.master.enabled_at
+            if enabled_at is not None and enabled_at > state["examined"]:
+                skip = skipped(self.rule(state["anchor"]), state["examined"], enabled_at, "it was disabled")
+                if skip is not None:
+                    await self.master.record_skips([skip])
+                state["examined"] = enabled_at
+                await self.setState(_STATE, state)
+        await self._wake_for(self.rule(state["anchor"]), state["examined"])
+
+    async def _record_cut_off(self, now: int) -> None:
+        """Times of the old rule that nobody served before the new one came."""
+        due = self.master.timers().get(TICK)
+        if due is not None and due <= now:
+            why = "the rule was changed before it could be served"
+            await self.master.record_skips([Skip(due, due, 1, why, exact=False)])
+
+    async def _wake_for(self, rule: TimeRule, examined: int) -> None:
+        nominal = rule.after(examined)
+        wake_at = None if nominal is None else start_of(rule, self.policy, self.name, nominal)
+        if self.master.timers().get(TICK) != wake_at:
+            await self.master.set_timer(TICK, wake_at)
+
+    async def gotTimer(self, key: str, due: datetime) -> None:
+        if key != TICK:
+            raise ValueError(f"{type(self).__name__} knows no timer {key!r}")
+        state = await self.getState(_STATE)
+        decision = decide(
+            self.rule(state["anchor"]),
+            self.policy,
+            state["examined"],
+            self.master.now(),
+            self.master.active_since,
+            self.name,
+        )
+        for nominal in decision.serve:
+            await self.fire(nominal)
+        if decision.skips:
+            await self.master.record_skips(decision.skips)
+        state["examined"] = decision.examined
+        await self.setState(_STATE, state)
+        await self.master.set_timer(TICK, decision.wake_at)
+
+    async def fire(self, nominal: int) -> None:
+        """One due time is served: ask for work."""
+        stamps: list[Mapping[str, Any]] = []
+        if self.branch is not None:
+            stamps = [{"codebase": codebase, "branch": self.branch} for codebase in self.codebases]
+        await self.addBuildsetForSourceStampsWithDefaults(reason=self.reason, sourcestamps=stamps, due_at=nominal)
+
+    def getPendingBuildTimes(self) -> list[datetime]:
+        due = self.master.timers().get(TICK) if self.active else None
+        return [] if due is None else [to_datetime(due)]
+
+
+class Periodic(Timed):
+    """Every ``periodicBuildTimer`` (seconds, or text such as 90s): at once when it is first active, then on an even grid."""
+
+    compare_attrs: ClassVar[Sequence[str]] = ("periodicBuildTimer",)
+
+    def __init__(self, name: str, builderNames: Any, periodicBuildTimer: Any = None, **kwargs: Any) -> None:
+        super().__init__(name, builderNames, **kwargs)
+        if periodicBuildTimer is None:
+            raise ValueError("periodicBuildTimer: it is required; give a duration such as 90s or 5m")
+        seconds = duration_argument("periodicBuildTimer", periodicBuildTimer)
+        assert seconds is not None
+        self.periodicBuildTimer = seconds
+        if self.policy.jitter_us >= self._period_us:
+            raise ValueError("jitter: it must be shorter than periodicBuildTimer")
+
+    @property
+    def _period_us(self) -> int:
+        return max(1, round(self.periodicBuildTimer * 1e6))
+
+    def rule(self, anchor: int) -> TimeRule:
+        return PeriodicRule(self._period_us, anchor)
+
+    def fingerprint(self) -> Any:
+        return ["periodic", self._period_us]
+
+    def firstWindow(self, now: int) -> tuple[int, int]:
+        return now, now - 1
+
+
+class Nightly(Timed):
+    """By the calendar: ``minute``, ``hour``, ``dayOfMonth``, ``month``, ``dayOfWeek``, or ``cron`` text, in ``timezone``."""
+
+    compare_attrs: ClassVar[Sequence[str]] = ("calendar", "timezone")
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        minute: Any = None,
+        hour: Any = None,
+        dayOfMonth: Any = None,
+        month: Any = None,
+        dayOfWeek: Any = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, builderNames, **kwargs)
+        fields = {"minute": minute, "hour": hour, "dayOfMonth": dayOfMonth, "month": month, "dayOfWeek": dayOfWeek}
+        given = {field: value for field, value in fields.items() if value is not None}
+        if cron is not None and given:
+            raise ValueError(f"cron: give either it or {', '.join(given)}, not both")
+        if cron is not None and not isinstance(cron, str):
+            raise ValueError(f"cron: expected text such as '0 3 * * mon-fri', got {cron!r}")
+        self.timezone = timezone
+        self.calendar: Any = cron if cron is not None else {k: _plain(v) for k, v in given.items()}
+        self._rules: dict[str, CronRule] = {}
+        self._rule_in(timezone or "UTC")
+
+    def _rule_in(self, timezone: str) -> CronRule:
+        rule = self._rules.get(timezone)
+        if rule is None:
+            if isinstance(self.calendar, str):
+                rule = CronRule.parse(self.calendar, timezone)
+            else:
+                rule = CronRule.from_nightly(**self.calendar, timezone=timezone)
+            self._rules[timezone] = rule
+        return rule
+
+    def rule(self, anchor: int) -> TimeRule:
+        return self._rule_in(self.timezone or self.master.timezone)
+
+    def fingerprint(self) -> Any:
+        return ["nightly", self.calendar, self.timezone or self.master.timezone]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (tuple, set, frozenset)) else value
