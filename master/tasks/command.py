@@ -62,7 +62,7 @@ class Order:
     folder: Path
 
 
-class Command(ProcessProtocol):  # type: ignore[misc]
+class Command(ProcessProtocol):
     """A command that runs. ``done`` fires with its ``Ending`` when nothing of it is left and all output was given.
 
     ``deadline`` is in seconds of CLOCK_BOOTTIME: it is killed then unless ``move_deadline`` says otherwise before.
@@ -79,7 +79,11 @@ class Command(ProcessProtocol):  # type: ignore[misc]
         arguments = [sys.executable, "-I", "-S", GUARD, str(GRACE_S), _shown(deadline), str(order.folder)]
         # The folder is not handed to spawnProcess: with one it would fork this whole process instead of spawning.
         self._process = reactor.spawnProcess(
-            self, sys.executable, [*arguments, *order.arguments], dict(order.environment), childFDs={0: "w", 1: "r", 3: "r"}
+            self,
+            sys.executable,
+            [*arguments, *order.arguments],
+            dict(order.environment),
+            childFDs={0: "w", 1: "r", 3: "r"},
         )
 
     def move_deadline(self, deadline: float) -> None:

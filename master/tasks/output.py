@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from ...config.secret import MASK
@@ -101,7 +102,7 @@ class Output:
         text, self._waiting, self._length = "".join(self._waiting), [], 0
         for start in range(0, len(text), PIECE):
             piece = text[start : start + PIECE]
-            self._put(piece, self._sequence, lambda n=len(piece): self._written(n))  # type: ignore[misc]
+            self._put(piece, self._sequence, partial(self._written, len(piece)))
             self._sequence += 1
 
     def _written(self, length: int) -> None:

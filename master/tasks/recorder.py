@@ -38,7 +38,7 @@ class Recorder:
         remote: RemoteDatabase,
         incarnation: str,
         surroundings: Surroundings,
-        completed: Callable[[Sequence[int]], None],
+        completed: Callable[[Sequence[int]], object],
     ) -> None:
         self._remote = remote
         self._incarnation = incarnation
@@ -52,14 +52,12 @@ class Recorder:
         self._loop.start()
 
     def stop(self) -> Deferred[None]:
-        """Give up what is not written yet."""
-
-        def give_up(_: None) -> None:
-            given_up, self._queue = self._queue, []
-            for _record, done in given_up:
-                done.callback(False)
-
-        return self._loop.stop().addCallback(give_up)
+        """Give up at once what is not written yet; the Deferred fires when nothing is under way any more."""
+        stopped = self._loop.stop()
+        given_up, self._queue = self._queue, []
+        for _, done in given_up:
+            done.callback(False)
+        return stopped
 
     def rejoined(self, remote: RemoteDatabase, incarnation: str) -> None:
         """Write under the new incarnation of this process from now on."""
@@ -93,10 +91,10 @@ class Recorder:
         incarnation = self._incarnation
         try:
             recorded = await self._remote.write(tasks.record, incarnation, [record for record, _ in batch])
-        except BadData as error:
-            await self._one_by_one(batch, error)
-            return True
-        except DatabaseError as error:
+        except Exception as error:
+            if isinstance(error, BadData) or not isinstance(error, DatabaseError):
+                await self._one_by_one(batch, error)
+                return True
             if not self._away:
                 self.log.warn("tasks' output is held in memory: {error}", error=error)
             self._away = True
@@ -108,10 +106,13 @@ class Recorder:
 
     def _settle(self, batch: list[_Waiting], recorded: Recorded, incarnation: str) -> bool:
         in_doubt = incarnation != self._incarnation or not recorded.alive
-        kept, settled = [], []
+        kept: list[tuple[Record, Deferred[bool], bool]] = []
+        settled: list[tuple[Record, Deferred[bool], bool]] = []
         for record, done in batch:
             mine = (record.task, record.attempt) in recorded.mine
             (kept if in_doubt and not mine else settled).append((record, done, mine))
+        if not self._queue:  # given up meanwhile
+            return False
         self._queue[: len(batch)] = [(record, done) for record, done, _ in kept]
         for _, done, mine in settled:
             done.callback(mine)
@@ -119,15 +120,20 @@ class Recorder:
             self._completed(recorded.completed)
         return not kept or incarnation != self._incarnation
 
-    async def _one_by_one(self, batch: list[_Waiting], error: BadData) -> None:
+    async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:
         """One record that the database refuses must not hold up the others."""
         if len(batch) > 1:
             half = len(batch) // 2
             await self._write(batch[:half])  # what of it is not done stays first in the queue
             return
+        if not self._queue:  # given up meanwhile
+            return
         record, done = batch[0]
-        self.log.error("the database refused a {kind} of task {task}: {error}", kind=type(record).__name__, task=record.task, error=error)
+        self.log.error(
+            "the database refused a {kind} of task {task}: {error}",
+            kind=type(record).__name__,
+            task=record.task,
+            error=error,
+        )
         del self._queue[0]
         done.callback(True)
-
-

@@ -1,0 +1,204 @@
+"""The task runner of one master: claims what is queued, as much as it has room for, and runs it to its end.
+
+It works on through an outage of the database and through a change of its own incarnation; ``recorder`` keeps what there
+is to tell, the guards kill every command at a deadline that each answered heartbeat moves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import txaio
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from ...config.builders import BuilderSection
+from ...config.sections import TasksSection
+from ...db import tasks
+from ...db.errors import DatabaseError, OutcomeUnknown
+from ...db.tasks import ClaimedTask
+from ..loop import Loop
+from ..surroundings import RemoteDatabase, Surroundings
+from .recorder import Recorder
+from .running import Bench, RunningTask
+
+POLL_S = 5.0
+KILLED_S = 10.0
+"""How long, in seconds, ``kill`` tries to have it recorded before it gives that up."""
+
+
+class TaskRunner:
+    """Claims and runs tasks of the ``builders`` that it knows, at most ``settings.max_running`` at once.
+
+    ``announce(*topics)`` wakes other masters. ``inherited`` is the environment of which commands get a few variables.
+    """
+
+    log = txaio.make_logger()
+
+    def __init__(
+        self,
+        remote: RemoteDatabase,
+        incarnation: str,
+        builders: Mapping[str, BuilderSection],
+        builder_ids: Mapping[str, int],
+        settings: TasksSection,
+        workdir: Path,
+        surroundings: Surroundings,
+        announce: Callable[..., object],
+        inherited: Mapping[str, str],
+    ) -> None:
+        self._remote = remote
+        self._incarnation = incarnation
+        self._workdir = workdir.absolute()
+        self._surroundings = surroundings
+        self._announce = announce
+        self._inherited = dict(inherited)
+        self._recorder = Recorder(remote, incarnation, surroundings, lambda _: announce("finished"))
+        self._loop = Loop(surroundings.reactor, self._claim, POLL_S, "claiming tasks")
+        self._running: dict[tuple[int, int], RunningTask] = {}
+        self._waiting: list[Deferred[bool]] = []
+        self._in_doubt = False
+        self._draining = False
+        self._deadline = 0.0
+        self.reconfigured(builders, builder_ids, settings)
+
+    @property
+    def running(self) -> int:
+        """How many tasks run here now."""
+        return len(self._running)
+
+    def start(self) -> None:
+        """Begin to claim."""
+        self._deadline = self._surroundings.boottime() + self._settings.lost_after
+        self._recorder.start()
+        self._loop.start()
+
+    def wake(self) -> None:
+        """Something may be queued."""
+        self._loop.soon()
+
+    def beat(self, deadline: float) -> None:
+        """A heartbeat was answered: commands may live until ``deadline`` (seconds of CLOCK_BOOTTIME)."""
+        self._deadline = deadline
+        for task in self._running.values():
+            task.move_deadline(deadline)
+
+    def rejoined(self, remote: RemoteDatabase, incarnation: str) -> None:
+        """This process has a new incarnation, which holds the old one's tasks."""
+        self._remote, self._incarnation = remote, incarnation
+        self._in_doubt = True
+        self._recorder.rejoined(remote, incarnation)
+        self._loop.soon()
+
+    def reconfigured(
+        self, builders: Mapping[str, BuilderSection], builder_ids: Mapping[str, int], settings: TasksSection
+    ) -> None:
+        """Claim by these from now on; what runs goes on with the steps that it began with."""
+        self._builders = dict(builders)
+        self._ids = {builder_ids[name]: name for name in builders}
+        self._settings = settings
+        self._loop.soon()
+
+    def drain(self, timeout: float) -> Deferred[bool]:
+        """Claim no more and wait for what runs, at most ``timeout`` seconds; True: nothing runs any more."""
+        self._draining = True
+        done: Deferred[bool] = Deferred()
+        if not self._running:
+            return succeed(True)
+        self._waiting.append(done)
+        timer = self._surroundings.reactor.callLater(timeout, self._give_up_waiting, done)
+
+        def over(answer: bool) -> bool:
+            if timer.active():
+                timer.cancel()
+            return answer
+
+        return done.addCallback(over)
+
+    async def _stop(self, within_s: float) -> None:
+        self._draining = True
+        claiming = self._loop.stop()
+        for task in list(self._running.values()):
+            task.interrupt("the master was stopped")
+        await self.drain(within_s)
+        for last in (self._recorder.stop(), claiming):
+            with contextlib.suppress(DeferredTimeout):  # a thread that waits for the database ends when it is cut
+                await last.addTimeout(1.0, self._surroundings.reactor)
+
+    def kill(self, timeout: float = KILLED_S) -> Deferred[None]:
+        """Stop: no more is claimed, what runs is ended now and recorded as its builder's ``on_lost`` says. Legal twice.
+
+        What cannot be recorded within ``timeout`` seconds (the database is away) is left for others to find lost.
+        """
+        return Deferred.fromCoroutine(self._stop(timeout))
+
+    def _give_up_waiting(self, done: Deferred[bool]) -> None:
+        self._waiting.remove(done)
+        done.callback(False)
+
+    # -- claiming -------------------------------------------------------------------------------------------------
+
+    async def _claim(self) -> None:
+        while not self._draining and self._ids:
+            if self._in_doubt:
+                await self._give_back()
+            free = self._settings.max_running - len(self._running)
+            if free < 1:
+                return
+            try:
+                claimed = await self._remote.write(tasks.claim, self._incarnation, list(self._ids), free)
+            except OutcomeUnknown:
+                self._in_doubt = True  # tasks may be ours without our knowing which
+                raise
+            if self._draining:
+                await self._give_back()
+                return
+            for task in claimed:
+                self._begin(task)
+            if not claimed:
+                return
+
+    async def _give_back(self) -> None:
+        self._in_doubt = False
+        try:
+            given = await self._remote.write(tasks.requeue_forgotten, self._incarnation, list(self._running))
+        except DatabaseError:
+            self._in_doubt = True
+            raise
+        if given:
+            self.log.warn("{n} tasks that were claimed without an answer are queued again", n=given)
+
+    def _begin(self, claimed: ClaimedTask) -> None:
+        builder = self._builders.get(self._ids.get(claimed.builder_id, ""))
+        if builder is None:  # reconfigured while the claim was under way
+            self._in_doubt = True
+            return
+        slot = self._free_slot(builder.name)
+        task = RunningTask(
+            claimed=claimed,
+            builder=builder,
+            folder=self._workdir / quote(builder.name, safe=" ").replace(".", "%2E") / str(slot),
+            slot=slot,
+            bench=Bench(self._surroundings, self._recorder, self._settings.log_limit, self._inherited),
+            deadline=self._deadline,
+        )
+        self._running[task.key] = task
+        Deferred.fromCoroutine(task.run()).addBoth(self._ended, task)
+
+    def _free_slot(self, builder: str) -> int:
+        taken = {task.slot for task in self._running.values() if task.builder.name == builder}
+        return next(slot for slot in range(len(taken) + 1) if slot not in taken)
+
+    def _ended(self, _: Any, task: RunningTask) -> None:
+        del self._running[task.key]
+        if task.builder.max_parallel is not None or task.interrupted:
+            self._announce("tasks")
+        self._loop.soon()
+        if not self._running:
+            waiting, self._waiting = self._waiting, []
+            for done in waiting:
+                done.callback(True)
