@@ -123,7 +123,7 @@ class _Step:
     @staticmethod
     def _not_one_kind(node: Mapping, path: str, reader: Reader, kinds: list[str]) -> Faulty:
         if kinds:
-            at = node.pairs[kinds[1]][0]
+            at = max(node.pairs[kind][0] for kind in kinds)
             return reader.fault(at, path, "a step is either git or shell, not both", "make it two steps")
         for key, (at, _) in node.pairs.items():
             if key not in settings_of(StepSection, "shell") and key not in settings_of(StepSection, "git"):

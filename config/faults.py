@@ -98,10 +98,13 @@ class FaultList:
         near = suggest(word, known)
         return f"did you mean '{near}'?" if near else ""
 
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._faults.values())
+
     def settle(self) -> None:
         """Raise ConfigError if any fault was recorded."""
         if self._faults:
-            raise ConfigError(self._faults.values())
+            raise ConfigError(self)
 
 
 def suggest(word: object, known: Iterable[str]) -> str | None:

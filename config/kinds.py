@@ -98,7 +98,8 @@ class Choice:
             raise reader.expected(node, path, wanted)
         text = reader.text(node, path)
         if text not in self.words:
-            raise reader.unknown(node.at, path, f"expected {wanted}, got {shown(text)}", text, self.words)
+            cure = reader.faults.suggest(text, self.words)
+            raise reader.fault(node, path, f"expected {wanted}, got {shown(text)}", cure)
         return text
 
     def schema(self) -> dict[str, Any]:
@@ -207,7 +208,7 @@ class Zone:
         name = Text("a time zone such as Europe/Berlin").read(node, path, reader)
         assert isinstance(name, str)
         if not is_zone(name):
-            known = zoneinfo.available_timezones()
+            known = zoneinfo.available_timezones() - set(_NOT_A_ZONE)
             raise reader.unknown(node.at, path, f"unknown time zone {shown(name)}", name, sorted(known))
         return name
 

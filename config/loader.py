@@ -14,7 +14,7 @@ from typing import TypeVar
 from .builders import BuilderSection, read_builder
 from .digests import digest_of
 from .entries import Entry, EntryReader, check_builder_names
-from .faults import FaultList, Faulty, Place, packed, place_of, shown
+from .faults import ConfigError, FaultList, Faulty, Place, packed, place_of, shown
 from .kinds import Text
 from .reader import Reader, describe, reason
 from .sections import (
@@ -25,7 +25,6 @@ from .sections import (
     TasksSection,
     read_cluster,
     read_database,
-    with_shown_url,
 )
 from .settings import read_section
 from .tree import LARGEST_FILE, Node, Scalar, Sequence, compose
@@ -64,7 +63,7 @@ class MasterConfig:
     file: str
     base_dir: Path
     master: MasterSection = field(default_factory=MasterSection)
-    database: DatabaseSection = field(default_factory=lambda: with_shown_url(DatabaseSection()))
+    database: DatabaseSection = field(default_factory=DatabaseSection)
     cluster: ClusterSection = field(default_factory=ClusterSection)
     plugins: tuple[Plugin, ...] = ()
     change_sources: tuple[Entry, ...] = ()
@@ -99,13 +98,13 @@ def parse(text: bytes, name: str, environ: Mapping[str, str], base_dir: Path) ->
     """As ``load``, of YAML in memory: ``name`` stands in the faults, relative paths begin at ``base_dir``."""
     faults = FaultList(name)
     root = compose(text, faults)
-    if root is None or (isinstance(root, Scalar) and root.plain and root.text in ("", "~", "null")):
-        faults.add(_START, "", "the file is empty", "'locum init' writes one to begin with")
-        faults.settle()
-    elif not isinstance(root, MappingNode):
-        faults.add(root.at, "", f"expected sections such as 'builders:', got {describe(root)}")
-        faults.settle()
-    assert isinstance(root, MappingNode)
+    if not isinstance(root, MappingNode):
+        if root is None or (isinstance(root, Scalar) and root.plain and root.text in ("", "~", "null")):
+            faults.add(_START, "", "the file is empty", "'locum init' writes one to begin with")
+        else:
+            found = describe(root, root.text if isinstance(root, Scalar) else None)
+            faults.add(root.at, "", f"expected sections such as 'builders:', got {found}")
+        raise ConfigError(faults)
     config = _Loader(root, Reader(faults, environ, base_dir)).config()
     faults.settle()
     return config
@@ -135,9 +134,7 @@ class _Loader:
             file=reader.faults.file,
             base_dir=reader.base_dir,
             master=self._section("master", lambda n, p: read_section(MasterSection, n, p, reader), MasterSection()),
-            database=self._section(
-                "database", lambda n, p: read_database(n, p, reader), with_shown_url(DatabaseSection())
-            ),
+            database=self._section("database", lambda n, p: read_database(n, p, reader), DatabaseSection()),
             cluster=self._section("cluster", lambda n, p: read_cluster(n, p, reader), ClusterSection()),
             plugins=self._plugins(),
             change_sources=change_sources,

@@ -51,6 +51,14 @@ class DatabaseSection:
     statement_timeout: float = setting(Duration(0.1, 3600), "the longest that one statement may take", 30.0)
     shown_url: str = ""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.url, Secret):
+            object.__setattr__(self, "shown_url", self.shown_url or MASK)
+            return
+        object.__setattr__(self, "shown_url", mask_credentials(self.url))
+        if carries_credentials(self.url):
+            object.__setattr__(self, "url", Secret(self.url))
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSection:
@@ -108,15 +116,7 @@ def read_database(node: Node, path: str, reader: Reader) -> DatabaseSection:
     wrong = _wrong_url(text)
     if wrong and pair:
         raise reader.fault(pair[1], f"{path}.url", *wrong)
-    return with_shown_url(section)
-
-
-def with_shown_url(section: DatabaseSection) -> DatabaseSection:
-    """The section with a password in its URL hidden from ``repr``, and the rest of the URL kept to be shown."""
-    url = section.url
-    shown = MASK if isinstance(url, Secret) else mask_credentials(url)
-    hidden = Secret(url) if isinstance(url, str) and carries_credentials(url) else url
-    return DatabaseSection(hidden, section.upgrade, section.pool_size, section.statement_timeout, shown)
+    return section
 
 
 def _wrong_url(url: str) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from .faults import FaultList, Faulty, packed, place_of, shown
+from .faults import ConfigError, FaultList, Faulty, packed, place_of, shown
 from .scalars import Ambiguous, resolve
 
 LARGEST_FILE = 16 * 1024 * 1024
@@ -76,17 +76,15 @@ def compose(data: bytes, faults: FaultList) -> Node | None:
         text = _decoded(data, faults)
         return _Composer(text, faults).document()
     except Faulty:
-        faults.settle()
-        raise AssertionError("Faulty without a recorded fault")
+        pass
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = packed(mark.line + 1, mark.column + 1) if mark else packed(1, 1)
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        faults.add(at, "", f"not valid YAML: {problem}", _cure_for(text, mark.line if mark else -1))
+        faults.add(at, "", f"not valid YAML: {problem}", _cure_for(problem, text, mark.line if mark else 0))
     except yaml.YAMLError:
         faults.add(packed(1, 1), "", "not valid YAML: unreadable characters")
-    faults.settle()
-    return None
+    raise ConfigError(faults)
 
 
 def _decoded(data: bytes, faults: FaultList) -> str:
@@ -110,15 +108,16 @@ def _position(text: str, index: int) -> int:
     return packed(text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index))
 
 
-def _cure_for(text: str, line: int) -> str:
-    lines = text.split("\n")
-    around = "\n".join(lines[max(0, line - 1) : line + 1])
+def _cure_for(problem: str, text: str, line: int) -> str:
+    around = "\n".join(text.split("\n")[max(0, line - 1) : line + 1])
     if "${" in around:
         return 'inside {...} and [...], put quotes around "${...}"'
-    if "\t" in around:
+    if "\t" in around and ("token" in problem or "tab" in problem):
         return "indent with spaces, not with tabs"
-    if "%" in around or "@" in around or "`" in around:
+    if "token" in problem and any(sign in around for sign in "%@`"):
         return "put quotes around text that starts with %, @ or `"
+    if problem.startswith("mapping values are not allowed"):
+        return "put quotes around text that holds ': '"
     return ""
 
 
@@ -259,6 +258,7 @@ class _Composer:
         if _is_text(key):
             self._good_keys.add(key)
         else:
+            self._trail[-1] = key
             self._faults.add(at, self._path(), f"the key {shown(key)} is not text to YAML", f'quote it: "{key}"')
 
     def _path(self) -> str:
