@@ -81,7 +81,8 @@ def compare(old: MasterConfig, new: MasterConfig) -> Difference:
     settings = []
     for section in _SETTINGS:
         before, after = getattr(old, section), getattr(new, section)
-        values = [(name, getattr(before, name), getattr(after, name)) for name in settings_of(type(before))]
+        kind: type = type(before)
+        values = [(name, getattr(before, name), getattr(after, name)) for name in settings_of(kind)]
         settings += [ChangedSetting(f"{section}.{name}", a, b) for name, a, b in values if a != b]
     if old.plugins != new.plugins:
         settings.append(ChangedSetting("plugins", _targets(old.plugins), _targets(new.plugins)))

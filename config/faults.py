@@ -60,15 +60,15 @@ class Faulty(Exception):
 
 
 # Positions travel as one integer: a line and a column, from 1; a column is never beyond the largest file allowed.
-_COLUMN_BITS = 25
+COLUMN_BITS = 25
 
 
 def packed(line: int, column: int) -> int:
-    return line << _COLUMN_BITS | column
+    return line << COLUMN_BITS | column
 
 
 def place_of(file: str, at: int) -> Place:
-    return Place(file, at >> _COLUMN_BITS, at & ((1 << _COLUMN_BITS) - 1))
+    return Place(file, at >> COLUMN_BITS, at & ((1 << COLUMN_BITS) - 1))
 
 
 class FaultList:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from .builders import STEP_KINDS, BuilderSection, StepSection
@@ -91,7 +92,7 @@ def _object(section: type) -> dict[str, Any]:
     return schema | ({"required": required} if required else {})
 
 
-def _properties(settings: dict[str, Setting]) -> dict[str, Any]:
+def _properties(settings: Mapping[str, Setting]) -> dict[str, Any]:
     return {name: _property(setting) for name, setting in settings.items()}
 
 

@@ -6,13 +6,16 @@ The reader, the JSON Schema and ``compare`` all take what they need to know abou
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .faults import Faulty
 from .kinds import Kind
 from .reader import Reader
-from .tree import Mapping, Node, Scalar
+from .tree import Mapping as MappingNode
+from .tree import Node, Scalar
 
 _T = TypeVar("_T")
 
@@ -40,7 +43,8 @@ def setting(kind: Kind, doc: str, default: Any = dataclasses.MISSING, *, only: s
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 
-def settings_of(section: type, only: str = "") -> dict[str, Setting]:
+@functools.cache
+def settings_of(section: type, only: str = "") -> Mapping[str, Setting]:
     """The keys of a section's dataclass, in order; of those bound to one kind, only that kind's."""
     found = {}
     for field in dataclasses.fields(section):
@@ -82,12 +86,12 @@ def gather_settings(
     return values, faulty
 
 
-def as_mapping(node: Node, path: str, reader: Reader) -> Mapping:
+def as_mapping(node: Node, path: str, reader: Reader) -> MappingNode:
     """The node if it is a mapping; a key with nothing behind it (all its lines are comments) is an empty one."""
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         return node
     if isinstance(node, Scalar) and reader.scalar(node, path) is None:
-        return Mapping(node.at, {})
+        return MappingNode(node.at, {})
     raise reader.expected(node, path, "a mapping", "write it as 'key: value' lines")
 
 

@@ -12,12 +12,13 @@ from typing import Any, TypeAlias
 
 import yaml
 
-from .faults import ConfigError, FaultList, Faulty, packed, place_of, shown
+from .faults import COLUMN_BITS, ConfigError, FaultList, Faulty, packed, place_of, shown
 from .scalars import Ambiguous, resolve
 
 LARGEST_FILE = 16 * 1024 * 1024
 DEEPEST = 50
 MOST_VALUES = 200_000  # ten thousand schedulers of twenty values; refusing more takes under a second
+MOST_KEYS = 10_000
 MOST_ANCHORS = 10_000
 LONGEST_KEY = 200
 
@@ -74,7 +75,7 @@ def compose(data: bytes, faults: FaultList) -> Node | None:
     """
     try:
         text = _decoded(data, faults)
-        return _Composer(text, faults).document()
+        return _Composer(data, faults).document()
     except Faulty:
         pass
     except yaml.MarkedYAMLError as error:
@@ -99,7 +100,7 @@ def _decoded(data: bytes, faults: FaultList) -> str:
     if found := _FORBIDDEN.search(text):
         what = f"a control character, {shown(found[0])}, cannot stand in a YAML file"
         raise faults.add(_position(text, found.start()), "", what, "is it binary?")
-    if found := _TAG_DIRECTIVE.search(text):
+    if "%TAG" in text and (found := _TAG_DIRECTIVE.search(text)):
         raise faults.add(_position(text, found.end() - 4), "", "%TAG directives are not accepted", "take the line out")
     return text
 
@@ -122,9 +123,9 @@ def _cure_for(problem: str, text: str, line: int) -> str:
 
 
 class _Composer:
-    def __init__(self, text: str, faults: FaultList) -> None:
+    def __init__(self, data: bytes, faults: FaultList) -> None:
         loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        self._next = loader(text.encode()).get_event
+        self._next = loader(data).get_event
         self._faults = faults
         self._trail: list[str | int] = []
         self._anchors: dict[str, _Anchored | None] = {}
@@ -160,7 +161,7 @@ class _Composer:
 
     def _scalar(self, event: Any) -> Scalar:
         mark = event.start_mark
-        at = packed(mark.line + 1, mark.column + 1)
+        at = (mark.line + 1) << COLUMN_BITS | mark.column + 1  # packed(), without the cost of calling it
         text: str = event.value
         if len(text) < 60:
             text = self._words.setdefault(text, text)
@@ -216,8 +217,10 @@ class _Composer:
         merged: list[Mapping] = []
         while type(event := self._next()) is not _MAPPING_END:
             mark = event.start_mark
-            key_at = packed(mark.line + 1, mark.column + 1)
+            key_at = (mark.line + 1) << COLUMN_BITS | mark.column + 1
             key = self._key(event, key_at)
+            if len(pairs) >= MOST_KEYS:
+                raise self._fatal(event, f"more than {MOST_KEYS:,} keys in one mapping")
             node = self._node(self._next(), depth + 1)
             if key == "<<" and not event.style:
                 merged += self._merge(node)
