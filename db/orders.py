@@ -132,9 +132,8 @@ _ANSWER = Statement(
 _RETRY = Statement(
     "UPDATE failures SET retry_at = {now} WHERE scheduler_id = :id AND (:cause IS NULL OR cause = :cause) RETURNING cause"
 )
-_DISCARD = Statement(
-    "DELETE FROM failures WHERE scheduler_id = :id AND retry_at IS NULL AND (:cause IS NULL OR cause = :cause)"
-    " RETURNING cause"
+_FAILURES = Statement(
+    "SELECT cause, retry_at, detail_json FROM failures WHERE scheduler_id = :id AND (:cause IS NULL OR cause = :cause)"
 )
 _RAISE = Statement(
     "UPDATE schedulers SET term = term + 1, active_since = {now} WHERE id = :id AND incarnation IS NOT NULL"
@@ -323,12 +322,18 @@ def discard_failure(conn: Connection, name: str, cause: str | None, who: str, ki
     NotFound: it has no such failure. Refused: that cause is still being tried again, so it has not been passed yet.
     """
     row = naming.lock(conn, name, kind)
-    causes = sorted(_DISCARD(conn, id=row.id, cause=cause).scalars())
-    if not causes and cause in list(_FAILING(conn, id=row.id).scalars()):
+    found = list(_FAILURES(conn, id=row.id, cause=cause))
+    _expect_failures(row, cause, [f.cause for f in found])
+    aside = [f for f in found if f.retry_at is None or json.loads(f.detail_json).get("aside")]
+    if cause is not None and not aside:
         raise Refused(f"{cause} of {row} is still being tried again; it can be discarded once it has been set aside")
-    _expect_failures(row, cause, causes)
+    causes = sorted(f.cause for f in aside)
     if causes:
+        _forget_failures(conn, row.id, causes)
         audit.record(conn, who, "discard", f"{row}", ", ".join(causes[:20]))
+    if any(f.retry_at is not None for f in aside):  # its owner has been told to try it again
+        _RAISE(conn, id=row.id)
+        record_ownership(conn, [row.id], f"failures discarded by {who}")
     return causes
 
 

@@ -55,17 +55,13 @@ def needs(cluster: Cluster) -> list[Need]:
     found += _of_masters(cluster.masters)
     for line in cluster.schedulers:
         found += _of_scheduler(line)
-    files, *_ = [d for d in drifts(cluster) if d.about == "configuration"] or [None]
-    if files is not None:
-        names = ", ".join(files.digests)
-        cure = "give all the same file, then 'locum reconfig --all'"
-        found.append(Need("configuration", f"the masters {names} do not run the same configuration", cure))
-    else:
-        found += [
-            Need(d.about, "its configuration differs between masters", "'locum reconfig --all'")
-            for d in drifts(cluster)
-        ]
-    return found
+    return found + _of_drift(drifts(cluster))
+
+
+def _of_drift(found: list[Drift]) -> list[Need]:
+    files = [d for d in found if d.about == "configuration"]  # says it all: what differs in detail is listed as drift
+    cure = "give all the same file, then 'locum reconfig --all'"
+    return [Need(d.about, f"differs between the masters {', '.join(d.digests)}", cure) for d in files or found]
 
 
 def _unheld(cluster: Cluster, acting: Iterable[MasterLine]) -> list[Need]:

@@ -15,7 +15,7 @@ from .output import either, fields, iso, moment, say, table
 
 @click.group()
 def buildset() -> None:
-    """Buildsets: what schedulers requested, and what became of it."""
+    """Buildsets: what schedulers asked for."""
 
 
 @buildset.command("list")

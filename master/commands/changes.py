@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,7 @@ from .output import either, iso, moment, say, table, warn
 from .properties import PROPERTY_HELP, parsed
 
 MOST_LINES = 10_000
-LONGEST_LINE = 8 * COMMENTS_LIMIT
+LONGEST_LINE = 32 * COMMENTS_LIMIT
 MOST_BYTES = 256 * 1024 * 1024
 _SHOWN_FAULTS = 20
 
@@ -77,9 +78,9 @@ def change_add(database: Database, source: str | None, reason: str, **given: Any
     if not new:
         say("no changes were given")
         return
-    before = {row.request_id for row in database.read(_known, new)}
+    newest = database.read(kept.last_number)
     numbers = written(database, ["changes"], _add, new, who(), reason)
-    _report(new, numbers, before)
+    _report(new, numbers, newest)
 
 
 def _add(conn: Any, new: list[NewChange], by: str, reason: str) -> dict[str, int]:
@@ -88,13 +89,9 @@ def _add(conn: Any, new: list[NewChange], by: str, reason: str) -> dict[str, int
     return kept.add(conn, new)
 
 
-def _known(conn: Any, new: list[NewChange]) -> list[Any]:
-    return list(kept._KNOWN.with_rows(conn, [(c.request_id,) for c in new]))
-
-
-def _report(new: list[NewChange], numbers: dict[str, int], before: set[str]) -> None:
-    fresh = sorted({numbers[c.request_id] for c in new if c.request_id not in before})
-    known = len({c.request_id for c in new}) - len(fresh)
+def _report(new: list[NewChange], numbers: dict[str, int], newest: int) -> None:
+    fresh = sorted(number for number in numbers.values() if number > newest)
+    known = len(new) - len(fresh)
     if len(new) == 1:
         number = numbers[new[0].request_id]
         say(f"change {number}" + ("" if fresh else " (it was there already)"))
@@ -106,7 +103,7 @@ def _report(new: list[NewChange], numbers: dict[str, int], before: set[str]) -> 
 def _from_options(fields: dict[str, Any]) -> NewChange:
     fields.setdefault("who", who())
     if fields.get("comments") == "-":
-        fields["comments"] = _decoded(click.get_binary_stream("stdin").read(LONGEST_LINE))
+        fields["comments"] = _decoded(sys.stdin.buffer.read(LONGEST_LINE))
     if "when" in fields:
         fields["when"] = _seconds(fields["when"])
     if "properties" in fields:
@@ -126,18 +123,19 @@ def _decoded(raw: bytes) -> str:
         raise Refused(f"the comments are not UTF-8 (byte {error.start + 1}); convert them first") from None
 
 
-def _seconds(text: str) -> float | int | str:
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
+def _seconds(text: str) -> float | str:
+    try:
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+    except ValueError:
+        return text
 
 
 def _from_lines(source: str) -> list[NewChange]:
-    with click.open_file(source, "rb") if source == "-" else _file(source) as stream:
-        new, faults = _read(stream)
+    if source == "-":
+        new, faults = _read(sys.stdin.buffer)
+    else:
+        with _file(source) as stream:
+            new, faults = _read(stream)
     if faults:
         for fault in faults[:_SHOWN_FAULTS]:
             warn(fault)

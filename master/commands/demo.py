@@ -13,9 +13,9 @@ from .opening import database_option
 @database_option
 @click.option("--keep", is_flag=True, help="Keep the folder, to look around.")
 def demo(database_url: str | None, keep: bool) -> int:
-    """Three masters, commits while they run, a kill, a freeze: told as it happens, in half a minute.
+    """Watch three masters survive a kill.
 
-    Needs nothing but git; works in a temporary folder. Exit 1 if a commit was lost or built twice.
+    Commits while they run, a kill, a freeze: told as it happens, in half a minute. Needs nothing but git; works in a temporary folder. Exit 1 if a commit was lost or built twice.
     """
     from .. import demo as story  # it starts masters, which no other command needs
 

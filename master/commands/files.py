@@ -20,7 +20,10 @@ from .starter import STARTER
 @click.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
 def init(folder: Path) -> None:
-    """Write a commented master.yaml that starts as it is, in FOLDER (default: here). Never overwrites one."""
+    """Write a master.yaml that starts as it is.
+
+    It is commented, and goes into FOLDER (default: here); one that is there is never overwritten.
+    """
     path = folder / "master.yaml"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -37,9 +40,9 @@ def init(folder: Path) -> None:
 @config_option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the file, for editors, and check nothing.")
 def check(config_file: str | None, schema: bool) -> int:
-    """Read the YAML file, its plugins and every scheduler's arguments, and tell everything that is wrong.
+    """Tell everything wrong with a master.yaml.
 
-    Each fault as file:line:column: path: what; what to do. Exit 0 if there is none, else 1.
+    Reads the file, its plugins and every scheduler's arguments. Each fault as file:line:column: path: what; what to do. Exit 0 if there is none, else 1.
     """
     if schema:
         emit_json(configuration.json_schema())

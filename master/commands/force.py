@@ -54,9 +54,9 @@ def force(
     as_json: bool,
     **given: Any,
 ) -> int:
-    """Have SCHEDULER add a buildset now, whoever holds it and wherever this runs.
+    """Have a scheduler add a buildset now.
 
-    The request is kept until the scheduler has answered it. While nobody holds the scheduler, this says so and ends
+    Whoever holds SCHEDULER, and wherever this runs. The request is kept until the scheduler has answered it. While nobody holds the scheduler, this says so and ends
     with 0 (with --wait it waits on): the buildset comes when a master has taken it.
     """
     key = request_id or uuid.uuid4().hex

@@ -32,9 +32,9 @@ def reconfig(
     reason: str,
     as_json: bool,
 ) -> int:
-    """Each master reads its own file again, and touches only what differs; a faulty file changes nothing.
+    """Have masters read their files again.
 
-    Exit 1 if a master refused its file or did not answer in time.
+    Each touches only what differs in its own file; a faulty one changes nothing. Exit 1 if a master refused its file or did not answer in time.
     """
     if names and everyone:
         raise click.UsageError("Give either --master or --all.")

@@ -21,7 +21,7 @@ kind_option = click.option(
 
 @click.group()
 def scheduler() -> None:
-    """Schedulers and change sources: which are active where; enable, disable, move them; their failures."""
+    """Schedulers: list, enable, disable, move."""
 
 
 @scheduler.command("list")
@@ -160,7 +160,10 @@ def _once(database: Database, topics: list[str], function: Any, *args: Any) -> A
 def scheduler_failures(
     database: Database, name: str | None, retry: str | None, discard: str | None, kind: str | None, as_json: bool
 ) -> None:
-    """Causes that a scheduler's code failed to answer: those being tried again, and those set aside."""
+    """What a scheduler's code failed to answer.
+
+    Causes that are being tried again, and those set aside.
+    """
     if retry or discard:
         if name is None or (retry and discard):
             raise click.UsageError("Give the scheduler's NAME, and either --retry or --discard.")
@@ -211,7 +214,10 @@ def _last_line(error: str) -> str:
 @json_option
 @database_command
 def rebalance(database: Database, reason: str, as_json: bool) -> None:
-    """Even out how many schedulers each master holds, by as few moves as possible."""
+    """Even out who holds how many.
+
+    Moves as few schedulers as possible, among the masters that are up and stand by for them.
+    """
     moves = written(database, ["schedulers"], orders.rebalance, who(), reason)
     as_rows = [{"kind": m.kind, "name": m.name, "from": m.source, "to": m.target} for m in moves]
     rows = [(m.name, m.source, m.target) for m in moves]
@@ -227,7 +233,7 @@ def rebalance(database: Database, reason: str, as_json: bool) -> None:
 @json_option
 @database_command
 def next_(database: Database, name: str | None, limit: int | None, kind: str | None, as_json: bool) -> None:
-    """When alarms are due, soonest first: of all schedulers, or of the one named."""
+    """When alarms are due, soonest first."""
     scheduler_id = None if name is None else database.read(naming.find, name, kind).id
     found = database.read(listings.timers, scheduler_id, limit or listings.ALL)
     columns = ("due", "scheduler", "timer", "active on")

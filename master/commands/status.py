@@ -20,9 +20,9 @@ NEEDS_A_PERSON = 2
 @json_option
 @database_command
 def status(database: Database, as_json: bool) -> int:
-    """Masters; each scheduler: active where, since when, term, next due, failures; drift.
+    """What runs where, and what needs a person.
 
-    Exit 2 if something needs a person: nobody up, a scheduler that nobody holds, failures set aside, quarantine, drift,
+    Masters; each scheduler: active where, since when, term, next due, failures; drift between configurations. Exit 2 if something needs a person: nobody up, a scheduler that nobody holds, failures set aside, quarantine, drift,
     a clock that is off.
     """
     cluster = database.read(listings.cluster)

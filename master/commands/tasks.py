@@ -23,7 +23,7 @@ _EVERY_S = 0.25
 
 @click.group()
 def task() -> None:
-    """Tasks: the work that builders were asked to do."""
+    """Tasks: what builders do; their output."""
 
 
 @task.command("list")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from locum.db import changes, holding, members
+from locum.db import changes, holding, members, turns
 from locum.db.database import Database
-from locum.db.effects import NewChange
+from locum.db.effects import Effects, NewChange
 
 PROCESS = members.Process("host", "machine", "boot", 1, 1)
 
@@ -51,6 +51,11 @@ def a_change(request_id: str, **fields: str) -> NewChange:
 
 def change_numbers(db: Database, *request_ids: str) -> dict[str, int]:
     return db.write(changes.add, [a_change(r) for r in request_ids])
+
+
+def refused(db: Database, incarnation: str, effects: Effects) -> frozenset[int]:
+    """The ids of the schedulers whose turns were not committed, of one try to commit ``effects``."""
+    return frozenset(db.write(turns.commit, incarnation, [effects]).refused)
 
 
 def execute(db: Database, sql: str, **parameters: object) -> list[tuple[object, ...]]:
