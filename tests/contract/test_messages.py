@@ -1,5 +1,7 @@
 """A request to a scheduler is kept until it is answered, once, and refused where nobody would answer."""
 
+import threading
+
 import pytest
 from locum.db import messages, orders
 from locum.db.naming import Disabled, NotFound
@@ -98,3 +100,30 @@ def test_answering_all_answers_only_what_waits(db):
 def test_an_unknown_message_has_no_answer(db):
     with pytest.raises(NotFound):
         db.read(messages.answer_of, 99)
+
+
+def test_a_message_sent_while_it_is_being_disabled_is_answered_or_refused_never_left(db):
+    (quick,) = registered(db, "quick")
+    disabled, asked = threading.Event(), threading.Event()
+    outcome = []
+
+    def disable(conn):
+        done = orders.disable(conn, "quick", "broken", "ann")
+        disabled.set()
+        asked.wait(0.2)  # the sender is now waiting for the row, or for the file
+        return done
+
+    def send():
+        disabled.wait(5)
+        asked.set()
+        try:
+            outcome.append(sent(db))
+        except Disabled as error:
+            outcome.append(error)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    db.write(disable)
+    sender.join()
+    assert isinstance(outcome[0], Disabled)
+    assert db.read(messages.waiting, [quick]) == []
