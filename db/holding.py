@@ -48,8 +48,8 @@ class Loaded:
     state: dict[str, str]
     timers: dict[str, int]
     classified: dict[int, bool]
-    failures: dict[str, tuple[int, int | None]]
-    """cause -> (attempts, retry_at; None: set aside)"""
+    failures: dict[str, tuple[int, int | None, str]]
+    """cause -> (attempts, retry_at; None: set aside, detail as JSON)"""
 
 
 _REGISTER = Statement(
@@ -112,6 +112,13 @@ _RELEASE = Statement(
 _RELEASE_ALL = Statement(
     "UPDATE schedulers SET incarnation = NULL, term = term + 1, active_since = NULL WHERE incarnation = :incarnation"
 )
+_BLOCKED = Statement(
+    "UPDATE schedulers SET blocked = blocked + 1 WHERE id = :id AND incarnation = :incarnation RETURNING blocked"
+)
+_QUARANTINE = Statement(
+    "UPDATE schedulers SET enabled = false, incarnation = NULL, term = term + 1, active_since = NULL, disabled_why = :why"
+    " WHERE id = :id"
+)
 _PAUSE_TAKING = Statement(
     "UPDATE standby SET retry_at = {now} + :pause_us WHERE incarnation = :incarnation AND scheduler_id = :id"
 )
@@ -132,7 +139,7 @@ _CLASSIFIED = Statement(
     " WHERE scheduler_id IN (SELECT id FROM {rows(id bigint)} AS r)"
 )
 _FAILURES = Statement(
-    "SELECT scheduler_id, cause, attempts, retry_at FROM failures"
+    "SELECT scheduler_id, cause, attempts, retry_at, detail_json FROM failures"
     " WHERE scheduler_id IN (SELECT id FROM {rows(id bigint)} AS r)"
 )
 
@@ -229,9 +236,19 @@ def load(conn: Connection, ids: Sequence[int]) -> dict[int, Loaded]:
         found[scheduler_id].timers[key] = due
     for scheduler_id, number, important in _CLASSIFIED.with_rows(conn, rows):
         found[scheduler_id].classified[number] = bool(important)
-    for scheduler_id, cause, attempts, retry_at in _FAILURES.with_rows(conn, rows):
-        found[scheduler_id].failures[cause] = (attempts, retry_at)
+    for scheduler_id, cause, attempts, retry_at, detail in _FAILURES.with_rows(conn, rows):
+        found[scheduler_id].failures[cause] = (attempts, retry_at, detail)
     return found
+
+
+def note_blocked(conn: Connection, scheduler_id: int, incarnation: str, why: str) -> bool:
+    """It has blocked its master's reactor; the second time it is disabled, for ``why``. True: it was disabled now."""
+    times = _BLOCKED(conn, id=scheduler_id, incarnation=incarnation).scalar_one_or_none()
+    if times is None or times < 2:
+        return False
+    _QUARANTINE(conn, id=scheduler_id, why=why)
+    _record(conn, [scheduler_id], "quarantined: " + why)
+    return True
 
 
 def _record(conn: Connection, ids: Iterable[int], why: str) -> None:

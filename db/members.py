@@ -80,6 +80,10 @@ _JOIN = Statement(
     " VALUES (:incarnation, :name, 'up', {lease_now} + :lease_us, :lease_s, {now}, {now}, :roles, :digest, :version,"
     " :schema_version, :host, :machine_id, :boot_id, :pid, :pid_started)"
 )
+_OVER = Statement(
+    "UPDATE masters SET state = 'lost', ended_at = {now}, ended_why = 'it joined anew', crash_key = NULL"
+    " WHERE incarnation = :incarnation AND state IN ('up', 'stopping')"
+)
 _ADOPT = Statement(
     "UPDATE tasks SET incarnation = :incarnation WHERE incarnation = :old AND state IN ('executing', 'stopping', 'aborting', 'failing')"
 )
@@ -132,10 +136,13 @@ _TERMINATE = Statement(
 
 
 def join(conn: Connection, new: NewMaster, old_incarnation: str | None = None) -> None:
-    """Insert the row of an incarnation, ``up``; unfinished tasks of ``old_incarnation`` of this process become its own.
+    """Insert the row of an incarnation, ``up``; the ``old_incarnation`` of this very process is over, its unfinished
+    tasks become the new one's.
 
     BadData: another master of that name is up. Atomic.
     """
+    if old_incarnation is not None:
+        _OVER(conn, incarnation=old_incarnation)
     p = new.process
     _JOIN(
         conn,

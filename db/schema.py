@@ -359,6 +359,14 @@ orders = Table(
 )
 Index("orders_by_master", orders.c.incarnation, orders.c.id)
 
+# SQLite only: what has been announced, so that a watcher of the file learns what changed in it.
+announcements = Table(
+    "announcements",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

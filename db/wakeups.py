@@ -17,12 +17,18 @@ from .sql import Statement
 CHANNEL = "locum"
 TOPICS = frozenset({"masters", "schedulers", "changes", "finished", "tasks", "messages", "orders"})
 _NOTIFY = Statement("SELECT pg_notify('locum', :topics)")
+_NOTE = Statement(
+    "INSERT INTO announcements (topic, version) SELECT topic, 1 FROM {rows(topic text)} AS r WHERE true"
+    " ON CONFLICT (topic) DO UPDATE SET version = version + 1"
+)
 
 
 def announce(conn: Connection, topics: Iterable[str]) -> None:
-    """Wake every listener. After the commit, by itself (``Database.single``); does nothing on SQLite, which is watched."""
+    """Wake every listener. After the commit, by itself (``Database.single``)."""
     if conn.dialect.name == "postgresql":
         _NOTIFY(conn, topics=",".join(sorted(topics)))
+    else:
+        _NOTE.with_rows(conn, [(topic,) for topic in sorted(topics)])
 
 
 def start_listening(raw: Any) -> None:
@@ -41,23 +47,30 @@ def hear(raw: Any, wake_fd: int, timeout_s: float) -> set[str]:
 
 
 class FileWatch:
-    """Tells whether another connection has committed to a SQLite file since the last look."""
+    """Tells what has been announced in a SQLite file since the last look."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._raw: sqlite3.Connection = connect()
-        self._seen = self._version()
+        self._seen = self._data_version()
+        self._versions = self._announced()
 
-    def changed(self) -> bool:
-        """True once for each time the file has changed."""
-        version = self._version()
+    def heard(self) -> set[str]:
+        """The topics announced since the last call. Costs next to nothing while the file does not change."""
+        version = self._data_version()
         if version == self._seen:
-            return False
+            return set()
         self._seen = version
-        return True
+        now = self._announced()
+        topics = {topic for topic, number in now.items() if self._versions.get(topic) != number}
+        self._versions = now
+        return topics & TOPICS
 
     def close(self) -> None:
         """Close the connection."""
         self._raw.close()
 
-    def _version(self) -> int:
+    def _data_version(self) -> int:
         return int(self._raw.execute("PRAGMA data_version").fetchone()[0])
+
+    def _announced(self) -> dict[str, int]:
+        return dict(self._raw.execute("SELECT topic, version FROM announcements").fetchall())

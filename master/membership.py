@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.defer import DeferredList
+
 from ..db import members
 from ..db.errors import DatabaseError
 from ..db.schema import SCHEMA_VERSION
@@ -75,24 +77,32 @@ class Membership:
         self._lapse: Any = None
         self.over = False
         self._loop = Loop(surroundings.reactor, self._beat, times.heartbeat_s, "heartbeat")
+        self._watch_loop = Loop(surroundings.reactor, self._watch, times.heartbeat_s, "watching the others")
 
     def start(self, joined_asked_at: float) -> None:
         """Begin to beat. ``joined_asked_at``: the boottime just before the row was inserted."""
         self._trust(joined_asked_at)
         self._loop.start()
+        self._watch_loop.start()
 
     def stop(self) -> Any:
         """Beat no more; a Deferred that fires when no beat is under way."""
         self.over = True
         self._disarm()
-        return self._loop.stop()
+        return DeferredList([self._loop.stop(), self._watch_loop.stop()])
 
     def good(self) -> bool:
         """Whether this master may act on what it holds."""
         return not self.over and self._surroundings.boottime() < self.trusted_until
 
     def look(self) -> None:
-        """Beat, and look at the others, now rather than at the next heartbeat."""
+        """Look at the others now rather than at the next heartbeat."""
+        self._watch_loop.soon()
+
+    def retime(self, times: LeaseTimes) -> None:
+        """Other times from the next beat on."""
+        self.times = times
+        self._loop.interval_s = self._watch_loop.interval_s = times.heartbeat_s
         self._loop.soon()
 
     # -- our own lease ----------------------------------------------------------------------------------------------
@@ -129,7 +139,6 @@ class Membership:
         if self._silence_from is None:
             self._silence_from = answered_at
         self._on_beat(beat)
-        await self._watch()
 
     def _trust(self, asked_at: float) -> None:
         until = asked_at + self.times.lease_s - self.times.margin_s
@@ -166,6 +175,8 @@ class Membership:
     # -- the others' ------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
+        if self.over:
+            return
         found = await self._remote.single(members.living)
         now = self._surroundings.boottime()
         self.peers = [master for master in found if master.incarnation != self.incarnation]

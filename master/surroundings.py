@@ -16,16 +16,26 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """Threads of one purpose: ``in_thread(f, *args)`` gives a Deferred; ``stop()`` lets them end, without waiting."""
+
+    in_thread: Callable[..., Deferred[Any]]
+    stop: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Surroundings:
     """The world as a master sees it; a test hands in another one.
 
     ``reactor`` gives ``callLater`` and processes (never trusted for the time of day); ``in_thread(f, *args)`` runs a
-    blocking function elsewhere and gives a Deferred of its answer; ``boottime()`` is CLOCK_BOOTTIME in seconds.
+    blocking function elsewhere and gives a Deferred of its answer; ``new_pool(name, size)`` gives threads that nothing
+    else can use up; ``boottime()`` is CLOCK_BOOTTIME in seconds.
     """
 
     reactor: Any
     clocks: HostClocks
     in_thread: Callable[..., Deferred[Any]]
+    new_pool: Callable[[str, int], Pool]
 
     def boottime(self) -> float:
         """Seconds of this machine's life; goes on in suspend, never steps."""
@@ -35,9 +45,11 @@ class Surroundings:
 class RemoteDatabase:
     """A ``Database`` for code on the reactor: the same methods, each giving a Deferred."""
 
-    def __init__(self, database: Database, surroundings: Surroundings) -> None:
+    def __init__(
+        self, database: Database, surroundings: Surroundings, in_thread: Callable[..., Deferred[Any]] | None = None
+    ) -> None:
         self.database = database
-        self._in_thread = surroundings.in_thread
+        self._in_thread = in_thread or surroundings.in_thread
 
     def write(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from ..db import buildsets, changes
 from ..db.effects import Effects, NewFailure
 from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
@@ -34,6 +35,7 @@ from .causes import (
 )
 from .intake import ChangeIntake, Intake
 from .logs import Log
+from .reading import change_of, finished_of
 from .seat import Seat
 from .tools import Tools
 
@@ -501,14 +503,43 @@ class Tenure:
 
     def _load_failures(self, loaded: Loaded) -> None:
         now = self.tools.clock.now()
-        for cause, (attempts, retry_at) in loaded.failures.items():
+        for cause, (attempts, retry_at, detail_json) in loaded.failures.items():
             if retry_at is None:
+                continue
+            detail = json.loads(detail_json)
+            pause_s = max(0, retry_at - now) / 1e6 + 0.01
+            if detail.get("aside"):
+                self.tools.reactor.callLater(pause_s, self._fetch_again, detail)
                 continue
             self._attempts[cause] = attempts
             stream = cause.split(":", 1)[0]
             if retry_at > now:
                 self._blocked[cause if stream == "timer" else stream] = retry_at
-                self.tools.reactor.callLater((retry_at - now) / 1e6 + 0.01, self.pump)
+                self.tools.reactor.callLater(pause_s, self.pump)
+
+    def _fetch_again(self, detail: dict[str, Any]) -> None:
+        """A cause that was set aside is to be tried again, on a person's word."""
+
+        async def fetch() -> None:
+            cause = await self._cause_of(detail)
+            if cause is not None:
+                self._try_again(TriedAgain(cause))
+
+        if not self.over:
+            Deferred.fromCoroutine(fetch()).addErrback(
+                lambda failure: self.log.warn("{name}: {e}", name=self.name, e=failure.getErrorMessage())
+            )
+
+    async def _cause_of(self, detail: dict[str, Any]) -> Cause | None:
+        if "timer" in detail:
+            return TimerFired(detail["timer"], detail["due"])
+        if "change" in detail:
+            rows = await self.tools.remote.single(changes.these, [detail["change"]])
+            return ChangeCame(change_of(rows[0]), True) if rows else None
+        if "finished" in detail:
+            found = await self.tools.remote.single(buildsets.finished_after, detail["finished"] - 1, 1)
+            return BuildsetFinished(finished_of(found[0])) if found else None
+        return None
 
     # -- what the committer says ----------------------------------------------------------------------------------
 

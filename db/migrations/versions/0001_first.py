@@ -11,6 +11,12 @@ _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_table(
+        "announcements",
+        sa.Column("topic", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("topic"),
+    )
+    op.create_table(
         "audit",
         sa.Column("id", _ID, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),

@@ -1,0 +1,49 @@
+"""How a scheduler's turn answers a message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..db.messages import Message
+from ..schedulers.base import BaseScheduler, answered
+
+
+def serving(message: Message) -> Callable[[Any], Any]:
+    """The function that answers ``message`` inside a turn of its scheduler."""
+    if message.kind == "force":
+        return lambda scheduler: _force(scheduler, message.body)
+    return lambda scheduler: _unknown(message.kind)
+
+
+async def _unknown(kind: str) -> Mapping[str, Any]:
+    return {"error": f"this release does not know messages of kind {kind!r}; upgrade its masters"}
+
+
+async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(scheduler, BaseScheduler):
+        return {"error": f"{scheduler.name!r} requests no work, so it cannot be forced"}
+    names = body.get("builderNames")
+    unknown = [name for name in names or () if name not in scheduler.master.known_builders()]
+    if unknown:
+        return {"error": f"unknown builder {unknown[0]!r}"}
+    codebase = body.get("codebase") or ("" if "" in scheduler.codebases else next(iter(scheduler.codebases)))
+    given = {key: body[key] for key in ("branch", "revision", "repository", "project") if body.get(key)}
+    branch = getattr(scheduler, "branch", None)
+    if branch is not None:
+        given.setdefault("branch", branch)
+    properties = {name: (value, "Force") for name, value in (body.get("properties") or {}).items()}
+    owner = body.get("owner")
+    if owner:
+        properties.setdefault("owner", (owner, "Force"))
+    bsid, brids = await answered(
+        scheduler.addBuildsetForSourceStampsWithDefaults(
+            reason=body.get("reason") or "forced",
+            sourcestamps=[{"codebase": codebase, **given}] if given else [],
+            properties=properties,
+            builderNames=names,
+            priority=body.get("priority"),
+        )
+    )
+    by_id = {i: name for name, i in scheduler.master.known_builders().items()}
+    return {"buildset": bsid, "tasks": {by_id[i]: task for i, task in brids.items()}}

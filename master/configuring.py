@@ -1,0 +1,237 @@
+"""From a configuration to scheduler objects: plugins, classes, constructors, and every fault in them at its place."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from ..config import Entry, Fault, MasterConfig, Plugin, suggest
+from ..schedulers import basic, timed
+from ..schedulers.base import BaseScheduler, Clustered
+from ..schedulers.comparing import compared
+from ..schedulers.interface import SchedulerFault
+from .sources.base import ChangeSource
+from .sources.git import GitPoller
+
+GROUP = "locum.schedulers"
+STANDARD: Mapping[str, type[Clustered]] = {
+    cls.__name__: cls
+    for cls in (basic.SingleBranchScheduler, basic.AnyBranchScheduler, timed.Periodic, timed.Nightly, GitPoller)
+}
+_KINDS = {"scheduler": (BaseScheduler, "schedulers"), "change_source": (ChangeSource, "change_sources")}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A scheduler or change source as configured: its class, and ``make()`` for a new instance."""
+
+    kind: str
+    name: str
+    digest: str
+    cls: type[Clustered]
+    arguments: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def type(self) -> str:
+        """The class as it is shown."""
+        return self.cls.__name__
+
+    def make(self) -> Clustered:
+        """A new instance; whatever its constructor raises goes through."""
+        return self.cls(**self.arguments)
+
+
+class Catalogue:
+    """The classes that a configuration may name: the standard ones, installed packages', and its plugins'."""
+
+    def __init__(self) -> None:
+        self._modules: dict[str, ModuleType] = {}
+        self._digests: dict[str, str] = {}
+        self.restart_needed: list[str] = []
+        """plugin files whose contents changed since they were imported: Python is not reloaded"""
+
+    def add(self, plugin: Plugin) -> Fault | None:
+        """Import a plugin (once in the life of this process); a fault if that fails."""
+        name = plugin.path.stem if plugin.path is not None else plugin.target
+        if name in self._modules:
+            if self._digests[name] != plugin.digest and plugin.target not in self.restart_needed:
+                self.restart_needed.append(plugin.target)
+            return None
+        try:
+            module = _import_file(name, str(plugin.path)) if plugin.is_file else importlib.import_module(name)
+        except BaseException as error:  # a plugin may raise anything, SystemExit too
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            line = _line_in(error, str(plugin.path or ""))
+            what = f"importing it failed{line}: {type(error).__name__}: {error}"
+            return Fault(plugin.place, "plugins", what, "mend the plugin, or take it off the list")
+        self._modules[name] = module
+        self._digests[name] = plugin.digest
+        return None
+
+    def find(self, type_name: str, kind: str) -> type[Clustered] | str:
+        """The class of that name; or a sentence that says why there is none."""
+        base, section = _KINDS[kind]
+        found: Any = STANDARD.get(type_name)
+        if found is None and "." in type_name:
+            module_name, _, class_name = type_name.rpartition(".")
+            module = self._modules.get(module_name)
+            if module is None:
+                known = [f"{name}.{cls}" for name, m in self._modules.items() for cls in _classes(m, base)]
+                meant = suggest(type_name, known)
+                hint = f"did you mean {meant!r}?" if meant else "list its file or module under 'plugins:'"
+                return f"there is no plugin {module_name!r}; {hint}"
+            found = getattr(module, class_name, None)
+            if found is None:
+                meant = suggest(class_name, _classes(module, base))
+                return f"plugin {module_name!r} has no class {class_name!r}" + (
+                    f"; did you mean {module_name}.{meant}?" if meant else ""
+                )
+        elif found is None:
+            point = _entry_points().get(type_name)
+            if point is not None:
+                try:
+                    found = point.load()
+                except Exception as error:
+                    return f"the installed package's {point.value} cannot be imported: {type(error).__name__}: {error}"
+        if found is None:
+            names = [n for n, cls in STANDARD.items() if issubclass(cls, base)] + sorted(_entry_points())
+            meant = suggest(type_name, names)
+            known_names = ", ".join(dict.fromkeys(names))
+            return f"unknown type {type_name!r}; " + (
+                f"did you mean {meant!r}?" if meant else f"known are {known_names}"
+            )
+        if not (isinstance(found, type) and issubclass(found, base)):
+            return f"{type_name} is not a subclass of {base.__name__}, so it cannot stand under {section!r}"
+        return found
+
+
+def wanted(config: MasterConfig, catalogue: Catalogue) -> tuple[list[Wanted], list[Fault]]:
+    """Everything that the configuration asks for, and all that is wrong with it. Constructors are not called."""
+    faults = [fault for plugin in config.plugins if (fault := catalogue.add(plugin)) is not None]
+    found: list[Wanted] = []
+    for kind, entries in (("change_source", config.change_sources), ("scheduler", config.schedulers)):
+        for entry in entries:
+            cls = catalogue.find(entry.type, kind)
+            if isinstance(cls, str):
+                if not (faults and "." in entry.type and "no plugin" in cls):  # its plugin's own fault says it already
+                    faults.append(entry.fault("type", cls))
+                continue
+            unknown = list(_unknown_arguments(cls, entry))
+            faults += unknown
+            if not unknown:
+                found.append(Wanted(kind, entry.name, entry.digest, cls, entry.arguments))
+    return found, faults
+
+
+def check(config: MasterConfig) -> list[Fault]:
+    """All faults that show only when plugins are imported and constructors are called."""
+    found, faults = wanted(config, Catalogue())
+    entries = {("scheduler", e.name): e for e in config.schedulers}
+    entries |= {("change_source", e.name): e for e in config.change_sources}
+    for one in found:
+        fault = constructor_fault(one, entries[one.kind, one.name])
+        if fault is not None:
+            faults.append(fault)
+    return sorted(faults, key=lambda f: (f.place.line, f.place.column))
+
+
+def constructor_fault(one: Wanted, entry: Entry) -> Fault | None:
+    """What its constructor, or its ``compare_attrs``, has against its arguments; None: nothing."""
+    try:
+        compared(one.make())
+    except SchedulerFault as error:
+        return entry.fault("type", str(error))
+    except Exception as error:
+        text = str(error) or type(error).__name__
+        key, colon, rest = text.partition(":")
+        if colon and key.strip() in entry.arguments and isinstance(error, (ValueError, TypeError)):
+            return entry.fault(key.strip(), rest.strip())
+        prefix = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return entry.fault("", f"{one.type} refuses its arguments: {prefix}{text}")
+    return None
+
+
+@cache
+def parameters(cls: type) -> tuple[frozenset[str], frozenset[str], bool]:
+    """(names a constructor takes, through all its bases as long as each passes ``**kwargs`` on; the required ones of
+    them; whether anything at all is taken)."""
+    names: set[str] = set()
+    required: set[str] = set()
+    for base in cls.__mro__:
+        if base is Clustered:
+            return frozenset(names | {"name"}), frozenset(required | {"name"}), False
+        if "__init__" not in base.__dict__:
+            continue
+        passes_on = False
+        for parameter in list(inspect.signature(base.__init__).parameters.values())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                passes_on = True
+            elif parameter.kind is not parameter.VAR_POSITIONAL:
+                if parameter.default is parameter.empty and parameter.name not in names:
+                    required.add(parameter.name)
+                names.add(parameter.name)
+        if not passes_on:
+            return frozenset(names), frozenset(required), False
+    return frozenset(names), frozenset(required), True
+
+
+def _unknown_arguments(cls: type[Clustered], entry: Entry) -> Iterator[Fault]:
+    names, required, anything = parameters(cls)
+    if not anything:
+        for key in entry.arguments:
+            if key not in names:
+                meant = suggest(key, names)
+                cure = f"did you mean {meant!r}?" if meant else f"{cls.__name__} takes {', '.join(sorted(names))}"
+                yield entry.fault(key, "unknown key", cure, at_key=True)
+    for key in sorted(required - set(entry.arguments)):
+        yield entry.fault("", f"the key '{key}' is missing", f"{cls.__name__} requires it")
+
+
+@cache
+def _entry_points() -> Mapping[str, Any]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _classes(module: ModuleType, base: type) -> list[str]:
+    return [
+        n
+        for n, v in vars(module).items()
+        if isinstance(v, type) and issubclass(v, base) and v.__module__ == module.__name__
+    ]
+
+
+def _import_file(name: str, path: str) -> ModuleType:
+    if name in sys.modules and getattr(sys.modules[name], "__file__", None) != path:
+        raise ImportError(f"a module named {name!r} is imported already; rename the file")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _line_in(error: BaseException, path: str) -> str:
+    if isinstance(error, SyntaxError):
+        return f" (line {error.lineno})"
+    trace = error.__traceback__
+    line = None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f" (line {line})" if line else ""

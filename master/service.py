@@ -1,0 +1,437 @@
+"""The master: reads a configuration, is a member of the cluster, stands by for schedulers, runs tasks; and ``run`` for the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+
+from .. import __version__
+from ..config import ConfigError, Difference, MasterConfig, Secret, compare, load
+from ..db import members, upgrading
+from ..db.database import Database
+from ..db.errors import BadData, DatabaseAway, DatabaseError, OutcomeUnknown
+from ..db.orders import Order
+from ..db.urls import DatabaseUrl
+from ..schedulers.base import Clustered
+from ..schedulers.comparing import compared
+from .activation import Standing
+from .configuring import Catalogue, Wanted, constructor_fault, wanted
+from .incarnation import Incarnation, lease_times, pause
+from .logs import Log
+from .loop import Loop
+from .membership import wait_for_name
+from .process import proved_dead, this_process
+from .sources.base import ChangeSource
+from .surroundings import RemoteDatabase, Surroundings
+from .tasks.lost import LostTasks
+from .tasks.runner import TaskRunner
+
+RETRY_S = 2.0
+SLICE = 200
+LIVE_SETTINGS = ("cluster.", "tasks.", "log.level")
+
+
+class CannotStart(Exception):
+    """This master cannot run; the text says why and what to do."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """Schedulers made from a configuration: (kind, name) -> what is wanted, and a started instance."""
+
+    wanted: dict[tuple[str, str], Wanted] = field(default_factory=dict)
+    instances: dict[tuple[str, str], Clustered] = field(default_factory=dict)
+
+
+class Master:
+    """One master. ``start()``, then ``stop()`` (legal twice, or early); ``reconfigure()`` reads its file again."""
+
+    log = Log()
+
+    def __init__(
+        self,
+        config: MasterConfig,
+        name: str,
+        surroundings: Surroundings,
+        environ: Mapping[str, str],
+        *,
+        read_config: Callable[[], MasterConfig] | None = None,
+        on_end: Callable[[int], None] = lambda code: None,
+        threads: bool = True,
+    ) -> None:
+        self.config = config
+        self.name = name
+        self._surroundings = surroundings
+        self._environ = environ
+        self._read_config = read_config or (lambda: load(config.file, environ))
+        self._on_end = on_end
+        self._threads = threads
+        url = config.database.url
+        self._url = DatabaseUrl.parse(url.reveal() if isinstance(url, Secret) else url, config.base_dir)
+        self._process = this_process()
+        self._catalogue = Catalogue()
+        self._setup = Setup()
+        self._incarnation: Incarnation | None = None
+        self._runner: TaskRunner | None = None
+        self._lost_tasks: LostTasks | None = None
+        self._lost_loop: Loop | None = None
+        self._registered: dict[tuple[str, str], int] = {}
+        self._builder_ids: dict[str, int] = {}
+        self._stopping = False
+        self._stopped: Deferred[None] | None = None
+        self._draining = False
+        self._reconfiguring = False
+
+    @property
+    def incarnation(self) -> Incarnation | None:
+        """The present membership; None before the first, and between two."""
+        return self._incarnation
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Join the cluster and begin; returns once this master stands by. CannotStart; ConfigError."""
+        self._setup = await self._make(self.config, Setup())
+        await self._prepare_database()
+        if self._stopping:
+            return
+        await self._join(None)
+        self.log.info("master {name} is up", name=self.name)
+
+    async def _prepare_database(self) -> None:
+        pool = self._surroundings.new_pool("locum-start", 1)
+        database = Database(self._url, clocks=self._surroundings.clocks, label="locum:start", pool_size=1)
+        remote = RemoteDatabase(database, self._surroundings, pool.in_thread)
+        try:
+            while not self._stopping:
+                try:
+                    migrate = self.config.database.upgrade == "auto"
+                    await pool.in_thread(upgrading.prepare, database, migrate=migrate)
+                    taken = await self._wait_for_name(remote)
+                except (DatabaseAway, OutcomeUnknown) as error:
+                    self.log.warn("the database is away: {error}; trying again", error=error)
+                    await pause(self._surroundings.reactor, RETRY_S)
+                    continue
+                except DatabaseError as error:
+                    raise CannotStart(str(error)) from None
+                if taken is not None:
+                    raise CannotStart(f"{taken}; give this master another name (--name), or stop that one first")
+                return
+        finally:
+            pool.stop()
+            database.close()
+
+    async def _wait_for_name(self, remote: RemoteDatabase) -> str | None:
+        for other in await remote.single(members.living):
+            # A lease of a process of this machine that is proved dead need not be waited for.
+            if other.name == self.name and proved_dead(other.process):
+                await remote.single(
+                    members.declare_lost, other.incarnation, other.beats, "its process is gone", lease_ended=False
+                )
+        return await wait_for_name(
+            remote, self._surroundings, self.name, lease_times(self.config), self._pause_unless_stopping
+        )
+
+    async def _pause_unless_stopping(self, seconds: float) -> None:
+        if self._stopping:
+            raise CannotStart("it was stopped while it waited for its name to become free")
+        await pause(self._surroundings.reactor, seconds)
+
+    async def _join(self, old: Incarnation | None) -> None:
+        """Become a member, under a new incarnation, and begin. Retries while the database is away."""
+        while not self._stopping:
+            incarnation = Incarnation(
+                self._surroundings, self._url, self.config, self.name, self, threads=self._threads
+            )
+            try:
+                await incarnation.join(self._row(), old.id if old else None)
+                await self._settle_in(incarnation)
+                return
+            except BadData:
+                await incarnation.abandon("its name is taken")
+                self._fatal(f"another master named {self.name!r} has joined; give each master a name of its own")
+                return
+            except DatabaseError as error:
+                self.log.warn("joining failed: {error}; trying again", error=error)
+                old = incarnation if not incarnation.membership.over else old
+                await incarnation.abandon("joining failed")
+                await pause(self._surroundings.reactor, RETRY_S)
+
+    async def _settle_in(self, incarnation: Incarnation) -> None:
+        await self._register(incarnation)
+        self._incarnation = incarnation
+        if "tasks" in self.config.master.roles:
+            self._start_tasks(incarnation)
+        standing = {s.id: s for s in self._standing()}
+        await incarnation.begin(standing, self._builder_ids, active="schedulers" in self.config.master.roles)
+
+    async def _register(self, incarnation: Incarnation) -> None:
+        rows = [(kind, name, w.type) for (kind, name), w in self._setup.wanted.items()]
+        builders = [(b.name, b.max_parallel, b.on_lost, b.archive) for b in self.config.builders]
+        registered, self._builder_ids = await incarnation.register(rows, builders)
+        self._registered = {key: row.id for key, row in registered.items()}
+
+    def _row(self) -> members.NewMaster:
+        return members.NewMaster(
+            incarnation="",
+            name=self.name,
+            roles=self.config.master.roles,
+            digest=self.config.digest,
+            version=__version__,
+            process=self._process,
+            lease_us=int(self.config.cluster.lease * 1e6),
+        )
+
+    def _start_tasks(self, incarnation: Incarnation) -> None:
+        work = incarnation.databases.work
+        if self._runner is not None and self._lost_tasks is not None:
+            self._runner.rejoined(work, incarnation.id)
+            self._lost_tasks.remote = work
+            return
+        builders = {b.name: b for b in self.config.builders}
+        self._runner = TaskRunner(
+            work,
+            incarnation.id,
+            builders,
+            self._builder_ids,
+            self.config.tasks,
+            self._workdir(),
+            self._surroundings,
+            self._announce,
+            self._environ,
+        )
+        self._runner.start()
+        self._lost_tasks = LostTasks(
+            work, self._process, self.config.tasks.lost_after, self._surroundings, self._announce
+        )
+        self._lost_loop = Loop(self._surroundings.reactor, self._lost_tasks.step, 6.0, "lost tasks", first_s=1.0)
+        self._lost_loop.start()
+
+    def _workdir(self) -> Path:
+        configured = self.config.master.workdir
+        return self.config.base_dir / (configured or f"work/{self.name}")
+
+    # -- schedulers as configured -----------------------------------------------------------------------------------
+
+    async def _make(self, config: MasterConfig, old: Setup) -> Setup:
+        """Instances for a configuration; those that are equal to the old ones are the old ones. ConfigError."""
+        found, faults = wanted(config, self._catalogue)
+        entries = {("scheduler", e.name): e for e in config.schedulers}
+        entries |= {("change_source", e.name): e for e in config.change_sources}
+        zone_moved = old.wanted and config.cluster.timezone != self.config.cluster.timezone
+        setup = Setup()
+        for count, one in enumerate(found):
+            key = (one.kind, one.name)
+            if count % SLICE == SLICE - 1:
+                await pause(self._surroundings.reactor, 0)
+            was = old.instances.get(key)
+            try:
+                instance = one.make()
+                print_ = compared(instance)
+            except Exception:
+                fault = constructor_fault(one, entries[key])
+                faults.append(fault or entries[key].fault("", "its constructor raised once, but not when asked again"))
+                continue
+            same = (
+                was is not None and old.wanted[key].digest == one.digest and compared(was) == print_ and not zone_moved
+            )
+            setup.wanted[key] = old.wanted[key] if same else one
+            setup.instances[key] = was if was is not None and same else instance
+        if faults:
+            raise ConfigError(faults)
+        for key, instance in setup.instances.items():
+            if instance is not old.instances.get(key):
+                self._equip(instance)
+        return setup
+
+    def _equip(self, instance: Clustered) -> None:
+        if isinstance(instance, ChangeSource):
+            instance.equip(self._surroundings, self._workdir() / ".sources")
+        instance.startService()
+
+    def _standing(self) -> Iterable[Standing]:
+        for key, one in self._setup.wanted.items():
+            yield Standing(
+                self._registered[key], one.name, one.kind, one.digest, self._setup.instances[key], self._fresh(key)
+            )
+
+    def _fresh(self, key: tuple[str, str]) -> Callable[[], Clustered]:
+        """Makes another instance of the scheduler as it is configured then; the last one's service ends."""
+
+        def make() -> Clustered:
+            instance = self._setup.wanted[key].make()
+            self._equip(instance)
+            self._end_service(self._setup.instances[key])
+            self._setup.instances[key] = instance
+            return instance
+
+        return make
+
+    def _end_service(self, instance: Clustered) -> None:
+        try:
+            done = instance.stopService()
+        except Exception as error:
+            self.log.error("scheduler {name}: stopService failed: {error}", name=instance.name, error=repr(error))
+            return
+        if isinstance(done, Deferred):
+            done.addErrback(lambda failure: self.log.error("stopService failed: {e}", e=failure.getErrorMessage()))
+
+    # -- what incarnations say (Household) --------------------------------------------------------------------------
+
+    def incarnation_over(self, incarnation: Incarnation, why: str) -> None:
+        """Deactivate everything at once and join anew."""
+        if incarnation is not self._incarnation:
+            return
+        self._incarnation = None
+
+        async def rejoin() -> None:
+            await incarnation.abandon(why)
+            if not self._stopping:
+                await self._join(incarnation)
+
+        Deferred.fromCoroutine(rejoin()).addErrback(lambda failure: self._fatal(failure.getTraceback()))
+
+    def beat(self, incarnation: Incarnation) -> None:
+        """Commands may live on."""
+        if self._runner is not None:
+            self._runner.beat(self._surroundings.boottime() + self.config.tasks.lost_after * 0.9)
+
+    def woken(self, topics: set[str]) -> None:
+        """Something may be queued, or somebody's tasks lost."""
+        if "tasks" in topics and self._runner is not None:
+            self._runner.wake()
+        if "masters" in topics and self._lost_loop is not None:
+            self._lost_loop.soon()
+
+    def ordered(self, order: Order) -> Deferred[Mapping[str, Any]]:
+        """``reconfig`` or ``diff``."""
+        if order.what in ("reconfig", "diff"):
+            return Deferred.fromCoroutine(self.reconfigure(apply=order.what == "reconfig"))
+        return succeed({"error": f"this release does not know the order {order.what!r}"})
+
+    def _announce(self, *topics: str) -> None:
+        if self._incarnation is not None:
+            self._incarnation.announcer.say(topics)
+
+    # -- reconfiguration --------------------------------------------------------------------------------------------
+
+    async def reconfigure(self, *, apply: bool = True) -> Mapping[str, Any]:
+        """Read the file again and touch only what differs: {"lines": [...]}; or {"error": ..., "faults": [...]}, and
+        nothing has changed. ``apply=False`` only says what would."""
+        if self._reconfiguring:
+            return {"error": "a reconfiguration is under way already"}
+        self._reconfiguring = True
+        try:
+            return await self._reconfigure(apply)
+        except ConfigError as error:
+            faults = [str(fault) for fault in error.faults]
+            for fault in faults:
+                self.log.error("reconfiguration refused: {fault}", fault=fault)
+            return {"error": "the file has faults; nothing was changed", "faults": faults}
+        except Exception as error:  # whatever it is, the master goes on as it was
+            self.log.error("reconfiguration failed: {error}", error=repr(error))
+            return {"error": f"{type(error).__name__}: {error}"}
+        finally:
+            self._reconfiguring = False
+
+    async def _reconfigure(self, apply: bool) -> Mapping[str, Any]:
+        new: MasterConfig = await self._surroundings.in_thread(self._read_config)
+        difference = compare(self.config, new)
+        setup = await self._make(new, self._setup)
+        lines = [*difference.lines(), *self._restart_lines(difference)]
+        if not apply:
+            for key, instance in setup.instances.items():
+                if instance is not self._setup.instances.get(key):
+                    self._end_service(instance)
+            return {"lines": lines}
+        await self._apply(new, setup)
+        self.log.info("reconfigured: {n} differences", n=len(lines))
+        return {"lines": lines}
+
+    def _restart_lines(self, difference: Difference) -> list[str]:
+        lines = [
+            f"{setting.name}: restart needed"
+            for setting in difference.settings
+            if not setting.name.startswith(LIVE_SETTINGS)
+        ]
+        return lines + [
+            f"plugin {target}: restart needed, Python is not reloaded" for target in self._catalogue.restart_needed
+        ]
+
+    async def _apply(self, new: MasterConfig, setup: Setup) -> None:
+        old_setup, old_ids = self._setup, dict(self._registered)
+        changed = [k for k in setup.instances if setup.instances[k] is not old_setup.instances.get(k)]
+        removed = [k for k in old_setup.instances if k not in setup.instances]
+        incarnation = self._incarnation
+        if incarnation is None:
+            raise DatabaseAway("this master is not a member of the cluster just now; try again")
+        moved_builders = [b for b in new.builders if b not in self.config.builders]
+        if any(k not in old_ids for k in changed) or moved_builders:
+            rows = [(k[0], k[1], setup.wanted[k].type) for k in changed]
+            builders = [(b.name, b.max_parallel, b.on_lost, b.archive) for b in new.builders]
+            registered, self._builder_ids = await incarnation.register(rows, builders)
+            self._registered = {**old_ids, **{key: row.id for key, row in registered.items()}}
+        self._setup, self.config = setup, new
+        ids = self._registered
+        for key in removed:
+            ids.pop(key, None)
+        standing = {s.id: s for s in self._standing()}
+        digests = [(ids[k], setup.wanted[k].digest) for k in changed]
+        await incarnation.restand(
+            new, standing, digests, [old_ids[k] for k in removed], [ids[k] for k in changed], self._builder_ids
+        )
+        for key in [*removed, *changed]:
+            if key in old_setup.instances:
+                self._end_service(old_setup.instances[key])
+        if self._runner is not None and self._lost_tasks is not None:
+            self._runner.reconfigured({b.name: b for b in new.builders}, self._builder_ids, new.tasks)
+            self._lost_tasks.lost_after_s = new.tasks.lost_after
+
+    # -- stopping ---------------------------------------------------------------------------------------------------
+
+    def stop(self, why: str = "it was stopped") -> Deferred[None]:
+        """Hand over at once, wait up to ``tasks.drain`` for steps, leave. A second call stops the steps too."""
+        self._stopping = True
+        if self._stopped is not None:
+            if self._draining and self._runner is not None:
+                self._runner.kill()
+            return self._stopped
+        self._stopped = Deferred()
+        Deferred.fromCoroutine(self._stop(why)).addErrback(
+            lambda failure: self.log.error("stopping: {trace}", trace=failure.getTraceback())
+        ).addBoth(lambda _: self._stopped and self._stopped.callback(None))
+        return self._stopped
+
+    async def _stop(self, why: str) -> None:
+        incarnation = self._incarnation
+        if incarnation is not None:
+            await incarnation.end(why)
+        if self._lost_loop is not None:
+            await self._lost_loop.stop()
+        if self._runner is not None:
+            self._draining = True
+            if self._runner.running:
+                self.log.info("waiting for {n} running tasks", n=self._runner.running)
+            await self._runner.drain(self.config.tasks.drain)
+            await self._runner.kill()
+        self._incarnation = None
+        if incarnation is not None:
+            await incarnation.leave(why)
+        for instance in self._setup.instances.values():
+            self._end_service(instance)
+        self.log.info("master {name} has stopped", name=self.name)
+
+    def _fatal(self, why: str) -> None:
+        self.log.error("master {name} ends: {why}", name=self.name, why=why)
+        self._on_end(1)
+
+
+def run(config: MasterConfig, *, name: str, config_path: Path) -> int:
+    """Run a master in the foreground until it is stopped; the exit code. The only place that has the real reactor."""
+    from .process_main import run_process
+
+    return run_process(config, name=name, config_path=config_path)

@@ -1,0 +1,277 @@
+"""Threads that wait: for announcements, for a change of the SQLite file, for a neighbour's death, for a blocked reactor.
+
+Each calls back on the reactor through ``call(function, *args)`` (``reactor.callFromThread``). All are hints: everything
+also works, seconds later, when every one of them is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..db import crash_hint, members, wakeups
+from ..db.database import Database
+from .logs import Log
+
+Call = Callable[..., None]
+POLL_S = 0.05
+RETRY_S = 1.0
+ASK_AGAIN_S = 25.0
+
+
+class _Thread:
+    """A thread with a pipe that wakes it and tells it to stop."""
+
+    log = Log()
+
+    def __init__(self, name: str) -> None:
+        self._read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.stopped = threading.Event()
+        self._thread = threading.Thread(target=self._guarded, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Make it look again at once."""
+        with contextlib.suppress(OSError):
+            os.write(self._write_fd, b".")
+
+    def stop(self) -> None:
+        """Tell it to end; ``join`` waits for that."""
+        self.stopped.set()
+        self.wake()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for its end, and close the pipe."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        if not self._thread.is_alive() and self._read_fd >= 0:
+            os.close(self._read_fd)
+            os.close(self._write_fd)
+            self._read_fd = self._write_fd = -1
+
+    def _drain(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self._read_fd, 4096)
+
+    def _guarded(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                self._work()
+            except Exception as error:
+                if not self.stopped.is_set():
+                    self.log.warn("{name}: {error}; trying again", name=self._thread.name, error=str(error).strip())
+                    self.stopped.wait(RETRY_S)
+
+    def _work(self) -> None:
+        raise NotImplementedError
+
+
+class Listener(_Thread):
+    """PostgreSQL: hears announcements, and on the same session holds this incarnation's advisory lock."""
+
+    def __init__(
+        self, database: Database, incarnation: str, hint: bool, call: Call, on_topics: Callable[[set[str]], None]
+    ) -> None:
+        super().__init__(f"locum-listen-{incarnation[:6]}")
+        self._database = database
+        self._incarnation = incarnation
+        self._hint = hint
+        self._call = call
+        self._on_topics = on_topics
+
+    def _work(self) -> None:
+        raw = self._database.connect_raw("listen")
+        try:
+            wakeups.start_listening(raw)
+            key = crash_hint.take_key(raw) if self._hint else None
+            if self._hint and key is None:
+                self.log.info("sessions are shared by a pooler: a killed master will be noticed when its lease ends")
+            self._database.single(members.set_crash_key, self._incarnation, key)  # after locking, never before
+            self._call(self._on_topics, set(wakeups.TOPICS))  # whatever was announced meanwhile is lost
+            while not self.stopped.is_set():
+                heard = wakeups.hear(raw, self._read_fd, 30.0)
+                self._drain()
+                if heard:
+                    self._call(self._on_topics, heard)
+        finally:
+            raw.close()
+
+
+class RingWatch(_Thread):
+    """PostgreSQL: waits for the lock of the next master in the ring to become free."""
+
+    def __init__(self, database: Database, incarnation: str, call: Call, on_crash: Callable[[str], None]) -> None:
+        super().__init__(f"locum-ring-{incarnation[:6]}")
+        self._database = database
+        self._me = incarnation
+        self._call = call
+        self._on_crash = on_crash
+        self._keys: Mapping[str, int] = {}
+        self._changed = threading.Event()
+        self._raw: Any = None
+
+    def watch(self, keys: Mapping[str, int]) -> None:
+        """The living masters that hold a lock, incarnation -> key (from the reactor)."""
+        others = {incarnation: key for incarnation, key in keys.items() if incarnation != self._me}
+        if others != self._keys:
+            self._keys = others
+            self._interrupt()
+
+    def stop(self) -> None:
+        super().stop()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        self._changed.set()
+        raw = self._raw
+        if raw is not None:
+            threading.Thread(target=_cancel, args=(raw,), daemon=True).start()
+
+    def _work(self) -> None:
+        raw = self._raw = self._database.connect_raw("ring")
+        seen: set[tuple[str, int]] = set()
+        try:
+            while not self.stopped.is_set():
+                keys = dict(self._keys)
+                self._look(raw, keys, seen)
+                target = _next_in_ring(self._me, {i: k for i, k in keys.items() if (i, k) in seen})
+                if self._changed.is_set():
+                    self._changed.clear()
+                elif target is None:
+                    self._changed.wait(1.0 if keys else ASK_AGAIN_S)
+                else:
+                    crash_hint.wait_until_free(raw, keys[target], ASK_AGAIN_S)
+        finally:
+            self._raw = None
+            raw.close()
+
+    def _look(self, raw: Any, keys: Mapping[str, int], seen: set[tuple[str, int]]) -> None:
+        """Whoever this very session has seen hold its lock, and holds it no more, has ended."""
+        if not keys:
+            return
+        held = crash_hint.held_keys(raw)
+        for incarnation, key in keys.items():
+            if key in held:
+                seen.add((incarnation, key))
+            elif (incarnation, key) in seen:
+                seen.discard((incarnation, key))
+                if crash_hint.declare_crashed(raw, incarnation, key):
+                    self._call(self._on_crash, incarnation)
+
+
+class FileWatchman(_Thread):
+    """SQLite: looks every 50 ms whether the file has changed, and whether a neighbour's lock has become free."""
+
+    def __init__(
+        self,
+        database: Database,
+        incarnation: str,
+        hint: bool,
+        call: Call,
+        on_topics: Callable[[set[str]], None],
+        on_crash: Callable[[str], None],
+    ) -> None:
+        super().__init__(f"locum-watch-{incarnation[:6]}")
+        self._database = database
+        self._me = incarnation
+        self._hint = hint
+        self._call = call
+        self._on_topics = on_topics
+        self._on_crash = on_crash
+        self._keys: Mapping[str, int] = {}
+        self._peers: dict[str, crash_hint.PeerFile] = {}
+        assert database.url.path is not None
+        self._path = database.url.path
+        self._lock = crash_hint.LockFile(self._path, incarnation) if hint else None
+
+    def watch(self, keys: Mapping[str, int]) -> None:
+        """The living masters that hold a lock, incarnation -> key (from the reactor)."""
+        self._keys = {incarnation: key for incarnation, key in keys.items() if incarnation != self._me}
+
+    def _work(self) -> None:
+        watch = wakeups.FileWatch(lambda: self._database.connect_raw("watch"))
+        try:
+            if self._lock is not None:
+                self._database.single(members.set_crash_key, self._me, os.getpid())
+            while not self.stopped.wait(POLL_S):
+                heard = watch.heard()
+                if heard:
+                    self._call(self._on_topics, heard)
+                self._look()
+        finally:
+            watch.close()
+
+    def join(self, timeout_s: float) -> None:
+        super().join(timeout_s)
+        for peer in self._peers.values():
+            peer.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _look(self) -> None:
+        keys = self._keys
+        for incarnation in [i for i in self._peers if i not in keys]:
+            self._peers.pop(incarnation).close()
+        for incarnation, key in keys.items():
+            peer = self._peers.setdefault(incarnation, crash_hint.PeerFile(self._path, incarnation))
+            if peer.ended():
+                self._peers.pop(incarnation).close()
+                if self._database.single(members.declare_crashed, incarnation, key):
+                    peer.remove()
+                    self._call(self._on_crash, incarnation)
+
+
+class BlockWatch(_Thread):
+    """Tells which scheduler's code runs while the reactor does not answer for ``limit_s``; once for each blocking."""
+
+    def __init__(
+        self,
+        call: Call,
+        boottime: Callable[[], float],
+        running: Callable[[], Any],
+        on_block: Callable[[Any, float], None],
+        limit_s: float,
+    ) -> None:
+        super().__init__("locum-block-watch")
+        self._call = call
+        self._boottime = boottime
+        self._running = running
+        self._on_block = on_block
+        self._limit_s = limit_s
+        self._answered = boottime()
+
+    def _answer(self) -> None:
+        self._answered = self._boottime()
+
+    def _work(self) -> None:
+        told: Any = None
+        asked = False
+        while not self.stopped.wait(self._limit_s / 4):
+            late = self._boottime() - self._answered
+            running = self._running()
+            if late < self._limit_s:
+                told, asked = None, False
+                self._call(self._answer)
+            elif running is not None and running is not told:
+                told = running
+                self._on_block(running, late)
+            elif not asked:
+                asked = True
+                self._call(self._answer)
+
+
+def _cancel(raw: Any) -> None:
+    with contextlib.suppress(Exception):  # it may just have been closed
+        raw.cancel()
+
+
+def _next_in_ring(me: str, keys: Mapping[str, int]) -> str | None:
+    """The living neighbour after ``me``, in the order of incarnations."""
+    later = sorted(i for i in keys if i > me)
+    return later[0] if later else min(keys, default=None)
