@@ -185,6 +185,7 @@ class Guard:
 def main(arguments: list[str]) -> None:
     os.dup2(OUTPUT, 2)
     os.set_inheritable(REPORTS, False)
+    os.closerange(REPORTS + 1, 2**16)  # whatever the master itself was given
     try:
         os.setsid()  # away from the master's terminal and its signals
     except OSError:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import txaio
 from twisted.internet.defer import Deferred
 
 from ...db import tasks
 from ...db.database import DatabaseError
 from ...db.errors import BadData
 from ...db.tasks import Record, Recorded
+from ..logs import Log
 from ..loop import Loop
 from ..surroundings import RemoteDatabase, Surroundings
 
@@ -31,7 +31,7 @@ class Recorder:
     and its tasks move over (``rejoined``). ``stop()``: whatever still waits is given up with False.
     """
 
-    log = txaio.make_logger()
+    log = Log()
 
     def __init__(
         self,

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import txaio
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
@@ -21,6 +20,7 @@ from ...config.sections import TasksSection
 from ...db import tasks
 from ...db.errors import DatabaseError, OutcomeUnknown
 from ...db.tasks import ClaimedTask
+from ..logs import Log
 from ..loop import Loop
 from ..surroundings import RemoteDatabase, Surroundings
 from .recorder import Recorder
@@ -37,7 +37,7 @@ class TaskRunner:
     ``announce(*topics)`` wakes other masters. ``inherited`` is the environment of which commands get a few variables.
     """
 
-    log = txaio.make_logger()
+    log = Log()
 
     def __init__(
         self,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import txaio
 from twisted.internet.defer import Deferred
 
 from ...config.builders import BuilderSection, StepSection
@@ -25,6 +25,7 @@ from ...db.tasks import (
     TaskEnded,
     TaskRequeued,
 )
+from ..logs import Log
 from ..surroundings import Surroundings
 from .git_step import run_git
 from .output import Output
@@ -33,7 +34,7 @@ from .shell_step import run_shell
 from .step_run import Interrupted, StepFailed, StepRun
 
 STEPS: dict[str, Callable[[StepRun, StepSection], Awaitable[int]]] = {"shell": run_shell, "git": run_git}
-_log = txaio.make_logger()
+_log = Log()
 STAMP_PROPERTIES = ("branch", "revision", "repository", "project", "codebase")
 
 
@@ -82,7 +83,7 @@ class RunningTask:
             _log.error(
                 "task {task}: {trace}",
                 task=self.claimed.id,
-                trace=txaio.failure_format_traceback(txaio.create_failure()),
+                trace=traceback.format_exc(),
             )
             ending = TaskEnded(*self.key, State.FAILED, Result.EXCEPTION, _clean(f"{type(error).__name__}: {error}"))
         if self._mine:

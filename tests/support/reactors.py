@@ -6,17 +6,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import txaio
+from locum.db.database import HostClocks
+from locum.master.surroundings import Pool, Surroundings
 from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
-
-txaio.use_twisted()
-
-from locum.db.database import HostClocks  # noqa: E402
-from locum.master.surroundings import Surroundings  # noqa: E402
 
 T = TypeVar("T")
 CLOCKS = HostClocks(lambda: time.time_ns() // 1000, lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000)
@@ -26,9 +22,11 @@ def run(step: Callable[[Surroundings], Awaitable[T]], bound_s: float = 30.0) -> 
     """What ``await step(surroundings)`` gives, on a reactor of its own; an error of it is raised here."""
     reactor = EPollReactor()
     pool = ThreadPool(0, 8)
-    surroundings = Surroundings(
-        reactor, CLOCKS, lambda function, *args, **kw: deferToThreadPool(reactor, pool, function, *args, **kw)
-    )
+
+    def in_thread(function: Callable[..., Any], *args: Any, **kw: Any) -> Deferred[Any]:
+        return deferToThreadPool(reactor, pool, function, *args, **kw)
+
+    surroundings = Surroundings(reactor, CLOCKS, in_thread, lambda name, size: Pool(in_thread, lambda: None))
     answer: list[Any] = []
 
     def begin() -> None:
