@@ -211,7 +211,7 @@ def release(conn: Connection, incarnation: str, terms: Iterable[tuple[int, int]]
     rows = sorted(terms)
     if not rows:
         return 0
-    released = _RELEASE.with_rows(conn, rows, incarnation=incarnation).rowcount
+    released: int = _RELEASE.with_rows(conn, rows, incarnation=incarnation).rowcount
     _record(conn, (i for i, _ in rows), why)
     return released
 

@@ -193,12 +193,12 @@ def find(conn: Connection, incarnation: str) -> Master | None:
 
 def stopping(conn: Connection, incarnation: str) -> bool:
     """It gives its schedulers away and takes no more; False: it was not up any more."""
-    return _STOPPING(conn, incarnation=incarnation).rowcount == 1
+    return bool(_STOPPING(conn, incarnation=incarnation).rowcount == 1)
 
 
 def stopped(conn: Connection, incarnation: str, why: str) -> bool:
     """It has ended by itself."""
-    return _STOPPED(conn, incarnation=incarnation, why=why).rowcount == 1
+    return bool(_STOPPED(conn, incarnation=incarnation, why=why).rowcount == 1)
 
 
 def declare_lost(conn: Connection, incarnation: str, beats: int, why: str, *, lease_ended: bool = True) -> bool:
@@ -207,17 +207,17 @@ def declare_lost(conn: Connection, incarnation: str, beats: int, why: str, *, le
     ``lease_ended=False`` trusts the watcher's own clock alone (the database's may have stepped back).
     """
     done = _LOST(conn, incarnation=incarnation, beats=beats, why=why, lease_ended=1 if lease_ended else 0)
-    return done.rowcount == 1
+    return bool(done.rowcount == 1)
 
 
 def declare_crashed(conn: Connection, incarnation: str, key: int) -> bool:
     """The crash hint's compare-and-set: only on the very key that was seen held and then free."""
-    return _LOST_BY_KEY(conn, incarnation=incarnation, key=key).rowcount == 1
+    return bool(_LOST_BY_KEY(conn, incarnation=incarnation, key=key).rowcount == 1)
 
 
 def set_crash_key(conn: Connection, incarnation: str, key: int | None) -> bool:
     """Publish the key that is held already, or withdraw it."""
-    return _CRASH_KEY(conn, incarnation=incarnation, key=key).rowcount == 1
+    return bool(_CRASH_KEY(conn, incarnation=incarnation, key=key).rowcount == 1)
 
 
 def set_digest(conn: Connection, incarnation: str, digest: str) -> None:
@@ -235,4 +235,5 @@ def terminate_sessions(conn: Connection, label: str) -> int:
 def _master(row: Any) -> Master:
     fields = list(row)
     roles = tuple(fields[10].split(",")) if fields[10] else ()
-    return Master(*fields[:10], roles, *fields[11:15], Process(*fields[15:]))
+    fields[10:] = [roles, *fields[11:15], Process(*fields[15:])]
+    return Master(*fields)

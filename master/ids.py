@@ -48,7 +48,12 @@ class IdBlock:
             self._size = max(self._size, min(LARGEST, 2 * n))
             return self._ask(max(self._size, n))
         waiting: Deferred[None] = Deferred()
-        self._asking.addBoth(lambda answer: (waiting.callback(None), answer)[1])
+
+        def asked(answer: object) -> object:
+            waiting.callback(None)
+            return answer
+
+        self._asking.addBoth(asked)
         return waiting.addCallback(lambda _: self.refill(n))
 
     def _ask(self, n: int) -> Deferred[None]:

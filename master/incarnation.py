@@ -69,17 +69,17 @@ class Databases:
         # A beat that takes longer than until the lease would be untrusted is of no use to anybody.
         beat_s = max(1.0, config.cluster.lease / 2)
         short = Bounds(connect_s=2.0, lock_s=beat_s, statement_s=beat_s, transaction_s=beat_s)
-        remotes, pools = [], []
-        for purpose, size, bound in (
-            ("work", config.database.pool_size, bounds),
-            ("beat", 1, short),
-            ("commit", 1, bounds),
-        ):
+        pools = []
+
+        def remote(purpose: str, size: int, bound: Bounds) -> RemoteDatabase:
             pool = surroundings.new_pool(f"locum-{purpose}", size)
-            database = Database(url, clocks=surroundings.clocks, label=label, pool_size=size, bounds=bound)
-            remotes.append(RemoteDatabase(database, surroundings, pool.in_thread))
             pools.append(pool)
-        return cls(*remotes, tuple(pools))
+            database = Database(url, clocks=surroundings.clocks, label=label, pool_size=size, bounds=bound)
+            return RemoteDatabase(database, surroundings, pool.in_thread)
+
+        work = remote("work", config.database.pool_size, bounds)
+        beats, commits = remote("beat", 1, short), remote("commit", 1, bounds)
+        return cls(work, beats, commits, tuple(pools))
 
     def cut_overdue(self) -> None:
         """Break what has waited for too long."""

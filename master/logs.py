@@ -9,6 +9,8 @@ from typing import Any, TextIO
 import txaio
 from twisted.logger import LogLevel, formatEvent, globalLogBeginner
 
+_TXAIO: Any = txaio  # half of its names come into being when a framework is chosen, so no type can be known
+
 
 class Log:
     """A logger that is made when it is first used: ``log.warn("{what}", what=...)``; levels debug, info, warn, error."""
@@ -18,14 +20,14 @@ class Log:
 
     def __getattr__(self, level: str) -> Any:
         if self._logger is None:
-            txaio.use_twisted()
-            self._logger = txaio.make_logger()
+            _TXAIO.use_twisted()
+            self._logger = _TXAIO.make_logger()
         return getattr(self._logger, level)
 
 
 def start_logging(stream: TextIO, style: str, level: str) -> None:
     """Write what is logged from now on to ``stream``: ``style`` 'human' or 'json', from ``level`` on."""
-    txaio.use_twisted()
+    _TXAIO.use_twisted()
     write = _json_line if style == "json" else _human_line
 
     def observe(event: dict[str, Any]) -> None:
@@ -35,8 +37,9 @@ def start_logging(stream: TextIO, style: str, level: str) -> None:
         except (OSError, ValueError):
             pass  # a full disk or a closed pipe must not stop a master
 
-    txaio.set_global_log_level(level)
-    globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
+    _TXAIO.set_global_log_level(level)
+    observer: Any = observe
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
 def _time(event: dict[str, Any]) -> str:

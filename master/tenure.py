@@ -160,9 +160,9 @@ class Tenure:
         self._pending_waiters, self._flight_waiters = [], []
         gone = NotActive(f"scheduler {self.name!r}: {why}")
         for waiter in waiters:
-            waiter.errback(Failure(gone))
+            waiter.errback(_failure(gone))
         for own in self._own:
-            own.errback(Failure(gone))
+            own.errback(_failure(gone))
         self._own.clear()
         self._tell_idle()
         return self._deactivate(self.scheduler)
@@ -205,7 +205,7 @@ class Tenure:
         self._replacing = True
         self._activated = False
         for own in self._own:
-            own.errback(Failure(NotActive(f"scheduler {self.name!r}: the instance was replaced after a failed turn")))
+            own.errback(_failure(NotActive(f"scheduler {self.name!r}: the instance was replaced after a failed turn")))
         self._own.clear()
         self._deactivate(self.scheduler).addBoth(self._put_fresh)
 
@@ -319,7 +319,7 @@ class Tenure:
         try:
             answer = cause.react(self.scheduler)
         except Exception:
-            self._failed(turn, Failure())
+            self._failed(turn, _failure())
             return
         finally:
             self.tools.running = None
@@ -345,7 +345,7 @@ class Tenure:
 
         def late() -> None:
             turn.timeout = None
-            self._failed(turn, Failure(TurnTimeout(f"the turn took longer than turn_timeout, {seconds:g} s")))
+            self._failed(turn, _failure(TurnTimeout(f"the turn took longer than turn_timeout, {seconds:g} s")))
             if done is not None:
                 done.cancel()
 
@@ -435,12 +435,12 @@ class Tenure:
         self._count_failure(turn.cause, failure)
 
     def _count_failure(self, cause: Cause, failure: Failure) -> None:
-        text = failure.getErrorMessage() or failure.type.__name__
+        text = failure.getErrorMessage() or _kind(failure)
         self.log.error(
             "scheduler {name}: {cause} failed: {kind}: {text}",
             name=self.name,
             cause=cause.id,
-            kind=getattr(failure.type, "__name__", "error"),
+            kind=_kind(failure),
             text=text,
         )
         self.log.debug("{trace}", trace=failure.getTraceback())
@@ -452,7 +452,7 @@ class Tenure:
         detail = dict(cause.detail())
         retry_us: int | None = None
         if isinstance(cause, MessageCame):  # a person waits for it: say so now
-            cause.answer[:] = [{"error": f"{failure.type.__name__}: {text}"[:MAX_ERROR]}]
+            cause.answer[:] = [{"error": f"{_kind(failure)}: {text}"[:MAX_ERROR]}]
             cause.answered(effects)
         else:
             if attempts <= len(RETRY_AFTER_S):
@@ -462,7 +462,7 @@ class Tenure:
             else:
                 self._set_aside(cause, effects)
                 detail["aside"] = True
-            error = f"{failure.type.__name__}: {text}"[:MAX_ERROR].replace("\0", "\\0")
+            error = f"{_kind(failure)}: {text}"[:MAX_ERROR].replace("\0", "\\0")
             effects.failures[cause.id] = NewFailure(json.dumps(detail), attempts, retry_us, error)
         self._hand_over(effects, None)
         self._replace()
@@ -611,3 +611,12 @@ class Tenure:
 
 async def _awaited(value: Any) -> Any:
     return await value
+
+
+def _failure(error: BaseException | None = None) -> Failure:
+    """A Failure of ``error``, or of the exception that is being handled."""
+    return Failure(error)  # type: ignore[no-untyped-call]
+
+
+def _kind(failure: Failure) -> str:
+    return "error" if failure.type is None else failure.type.__name__
