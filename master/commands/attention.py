@@ -10,7 +10,7 @@ from ...db.orders import QUARANTINED
 from .output import span
 
 CLOCK_OFFSET_LIMIT_US = 1_000_000
-REMOVED = "removed"
+REMOVED = "it was taken out of"
 """How the last reason begins in a scheduler's ownership when it was taken out of the configuration on purpose."""
 
 

@@ -83,19 +83,21 @@ def buildset_json(b: BuildsetLine) -> dict[str, Any]:
             }
             for s in b.sourcestamps
         ],
-        "properties": {name: _value(pair) for name, pair in b.properties.items()},
-        "property_sources": {name: _source(pair) for name, pair in b.properties.items()},
+        "properties": {name: property_value(pair) for name, pair in b.properties.items()},
+        "property_sources": {name: property_source(pair) for name, pair in b.properties.items()},
         "tasks": [{"id": t.id, "builder": t.builder, "state": t.state, "result": t.result} for t in b.tasks],
         "result": b.result,
         "completed_at": iso(b.completed_at),
     }
 
 
-def _value(pair: Any) -> Any:
+def property_value(pair: Any) -> Any:
+    """The value of a property as the database keeps it, ``[value, source]``."""
     return pair[0] if isinstance(pair, list) and len(pair) == 2 else pair
 
 
-def _source(pair: Any) -> str | None:
+def property_source(pair: Any) -> str | None:
+    """Where a property comes from; None: not said."""
     return str(pair[1]) if isinstance(pair, list) and len(pair) == 2 else None
 
 
@@ -122,6 +124,6 @@ def _page(b: BuildsetLine) -> None:
         where = " ".join(filter(None, (s.codebase, s.repository, s.project)))
         say(f"sourcestamp {s.id}: {where or '(no repository)'} branch {s.branch or '-'} revision {s.revision or '-'}")
     for name, pair in b.properties.items():
-        say(f"property {name} = {_value(pair)!r} ({_source(pair) or 'no source'})")
+        say(f"property {name} = {property_value(pair)!r} ({property_source(pair) or 'no source'})")
     for t in b.tasks:
         say(f"task {t.id}: {t.builder}: {t.result or t.state}")

@@ -17,8 +17,7 @@ def demo(database_url: str | None, keep: bool) -> int:
 
     Commits while they run, a kill, a freeze: told as it happens, in half a minute. Needs nothing but git; works in a temporary folder. Exit 1 if a commit was lost or built twice.
     """
-    from .. import demo as story  # it starts masters, which no other command needs
+    from ..demo import run  # it starts masters, which no other command needs
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    code: int = story.run(database_url, keep)
-    return code
+    return run(database_url, keep)

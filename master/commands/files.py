@@ -59,9 +59,9 @@ def check(config_file: str | None, schema: bool) -> int:
 
 
 def _check_classes(config: MasterConfig) -> None:
-    from .. import configuring  # imports the plugins' world: no other command needs it
+    from ..configuring import check as check_classes  # imports the plugins' world: no other command needs it
 
-    faults = configuring.check(config)
+    faults = check_classes(config)
     if faults:
         raise ConfigError(faults)
 
@@ -78,10 +78,9 @@ def start(config_file: str | None, name: str | None) -> int:
     """
     config = load_config(config_file)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    from .. import service  # brings the reactor, which no other command needs
+    from ..service import run  # brings what no other command needs
 
-    code: int = service.run(config, name=master_name(name, config), config_path=config_path(config_file).resolve())
-    return code
+    return run(config, name=master_name(name, config), config_path=config_path(config_file).resolve())
 
 
 def master_name(given: str | None, config: MasterConfig) -> str:

@@ -127,9 +127,14 @@ def written(
             if attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(0.2)
-    with contextlib.suppress(DatabaseError):  # a hint; it also works, seconds later, without
-        database.single(wakeups.announce, list(topics))
+    announce(database, topics)
     return answer
+
+
+def announce(database: Database, topics: Iterable[str]) -> None:
+    """Wake the masters: a hint, so that what was written is seen at once and not seconds later."""
+    with contextlib.suppress(DatabaseError):
+        database.single(wakeups.announce, list(topics))
 
 
 def polled(database: Database, ask: Callable[[Any], T | None], every_s: float, timeout_s: float | None) -> T | None:

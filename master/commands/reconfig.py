@@ -9,7 +9,7 @@ import click
 from ...db import orders
 from ...db.database import Database
 from ...db.naming import Refused
-from .opening import database_command, json_option, polled, reason_option, who
+from .opening import announce, database_command, json_option, polled, reason_option, who
 from .output import emit_json, say
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -54,10 +54,8 @@ def reconfig(
 
 
 def _ask(database: Database, what: str, names: list[str] | None, reason: str) -> list[orders.Asked]:
-    from ...db import wakeups
-
     asked = database.write(orders.ask_masters, what, names, who(), reason)
-    database.single(wakeups.announce, ["orders"])
+    announce(database, ["orders"])
     return asked
 
 

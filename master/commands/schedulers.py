@@ -10,7 +10,7 @@ import click
 from ...db import listings, naming, orders
 from ...db.database import Database
 from ...db.listings import FailureLine, SchedulerPage, TimerLine
-from .opening import database_command, json_option, reason_option, who, written
+from .opening import announce, database_command, json_option, reason_option, who, written
 from .output import either, emit_json, fields, iso, moment, say, table
 from .status import scheduler_json, scheduler_table
 
@@ -138,16 +138,9 @@ def scheduler_disable(database: Database, name: str, kind: str | None, reason: s
 @database_command
 def scheduler_move(database: Database, name: str, target: str | None, kind: str | None, reason: str) -> None:
     """Give it to another master that stands by for it."""
-    # Without a target it may not be repeated: a second move would go on to a third master.
-    move = written if target else _once
-    done = move(database, ["schedulers"], orders.move, name, target, who(), reason, kind)
+    done = database.write(orders.move, name, target, who(), reason, kind)  # repeated, it could go on to a third master
+    announce(database, ["schedulers"])
     say(f"{done.name} {'is now' if done.changed else 'was already'} with {done.master}")
-
-
-def _once(database: Database, topics: list[str], function: Any, *args: Any) -> Any:
-    answer = database.write(function, *args)
-    written(database, topics, lambda conn: None)
-    return answer
 
 
 @scheduler.command("failures")

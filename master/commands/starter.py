@@ -31,7 +31,8 @@ cluster:
 builders:
   - name: hello
     steps:
-      - shell: [echo, "hello from %(prop:scheduler)s, revision %(prop:revision)s"]
+      - shell: [echo, "hello from %(prop:scheduler)s"]
+      - shell: echo "revision $LOCUM_PROP_REVISION of branch $LOCUM_PROP_BRANCH"
   - name: tidy
     max_parallel: 1               # in the whole cluster
     steps:

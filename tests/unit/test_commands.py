@@ -141,7 +141,11 @@ def test_a_scheduler_that_was_removed_on_purpose_needs_nobody(db):
     execute(db, "UPDATE masters SET started_at = started_at - 11000000")
     (need,) = needs(db.read(listings.cluster))
     assert "no master that is up has it configured" in need.what
-    execute(db, "INSERT INTO ownership (scheduler_id, term, since, why) VALUES (:i, 1, 1, 'removed by m1')", i=quick)
+    execute(
+        db,
+        "INSERT INTO ownership (scheduler_id, term, since, why) VALUES (:i, 1, 1, 'it was taken out of this master''s configuration')",
+        i=quick,
+    )
     assert needs(db.read(listings.cluster)) == []
 
 
@@ -317,7 +321,8 @@ def test_buildsets_and_tasks_are_listed_and_shown(locum, db):
     assert "rev1" in locum("buildset", "show", "1").out and locum("buildset", "show", "9").code == 1
     assert [t["id"] for t in locum("task", "list", "--buildset", "1", "--json").json()] == [10]
     assert "unit" in locum("task", "show", "10").out and locum("task", "show", "99").code == 1
-    assert locum("task", "show", "10", "--json").json()["steps"] == []
+    task = locum("task", "show", "10", "--json").json()
+    assert task["steps"] == [] and task["properties"] == {"scheduler": "quick"}
 
 
 def test_the_log_of_a_task_comes_in_order_with_a_headline_for_each_step(locum, db):
@@ -450,6 +455,7 @@ def test_init_writes_a_file_that_is_well_and_never_overwrites_one(capsys, tmp_pa
     folder = tmp_path / "a" / "b"
     assert bare(capsys, "init", str(folder)).code == 0
     config = configuration.load(folder / "master.yaml", {})
+    assert "well: 3 schedulers" in bare(capsys, "check", "--config", str(folder / "master.yaml")).out
     assert len(config.builders) == 2 and any(s.type == "Periodic" for s in config.schedulers)
     (folder / "master.yaml").write_text("mine")
     said = bare(capsys, "init", str(folder))
