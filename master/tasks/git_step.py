@@ -100,11 +100,11 @@ def source_of(run: StepRun, section: StepSection) -> Source:
         branch = render(section.branch, run.properties) if section.branch else None
     except UnknownProperty as error:
         raise StepFailed(str(error)) from None
-    source = Source(url, (stamp["branch"] if stamp else None) or branch, stamp["revision"] if stamp else None)
+    source = Source(url, (stamp["branch"] if stamp else None) or branch, (stamp["revision"] if stamp else None) or None)
     if url.startswith("-") or _HELPER.match(url) or not url.isprintable():
         raise StepFailed(f"{source.shown!r} is not a repository that may be fetched")
     for what, name in (("branch", source.branch), ("revision", source.revision)):
-        if name is not None and (not name or name.startswith(("-", "/", ".")) or _BAD_IN_REF.search(name)):
+        if name is not None and (name.startswith(("-", "/", ".")) or _BAD_IN_REF.search(name)):
             raise StepFailed(f"{name[:200]!r} is not the name of a {what}")
     return source
 
@@ -153,7 +153,7 @@ class _Checkout:
         source = self.source
         if source.revision is None:
             await self._fetch(f"+{_full(source.branch)}:{WANTED}")
-            return await self._commit(WANTED) or self._missing(source.branch or "HEAD")
+            return await self._commit(WANTED) or await self._missing(WANTED)
         exact = _COMMIT.fullmatch(source.revision) is not None
         for attempt in self._ways(exact):
             if attempt:
@@ -164,8 +164,8 @@ class _Checkout:
         if exact:  # no branch has it any more (a forced push), but the repository may still give it out
             with contextlib.suppress(_Trouble):
                 await self._fetch(f"+{source.revision}:{WANTED}")
-                return await self._commit(WANTED) or self._missing(source.revision)
-        return self._missing(source.revision)
+                return await self._commit(WANTED) or await self._missing(source.revision)
+        return await self._missing(source.revision)
 
     def _ways(self, exact: bool) -> list[tuple[str, ...]]:
         """What to fetch until the revision is there, the cheapest first; what is here already costs nothing."""
@@ -174,7 +174,12 @@ class _Checkout:
             return [(), ("--tags", "+refs/heads/*:refs/remotes/origin/*")] if exact else [everything]
         return [(), everything] if exact else [everything]
 
-    def _missing(self, name: str) -> str:
+    async def _missing(self, name: str) -> str:
+        """Raises: the repository does not have it, or what we have of the repository cannot be used."""
+        heard = bytearray()
+        ending = await self._run(("config", "--local", "--get", "core.repositoryFormatVersion"), heard.extend)
+        if name == WANTED or not heard.strip().isdigit():  # it was fetched, and is not there; or git complains
+            raise _Trouble(ending, "using the work directory's repository", False)
         raise StepFailed(f"{name!r} is not in {self.source.shown}")
 
     async def _fetch(self, *what: str) -> None:
@@ -237,7 +242,11 @@ def _prepared(folder: Path) -> bool:
     """Make the folder and take away what a killed git has left locked; True: there was no repository yet."""
     folder.mkdir(parents=True, exist_ok=True)
     repository = folder / ".git"
-    if not (repository / "HEAD").is_file():
+    if not (repository / "HEAD").is_file() or not (repository / "config").is_file():
+        if repository.is_dir() and not repository.is_symlink():
+            shutil.rmtree(repository)  # half a repository: git was killed while it made it
+        else:
+            repository.unlink(missing_ok=True)
         return True
     for lock in (*(repository / name for name in _LOCKS), *(repository / "refs").rglob("*.lock")):
         lock.unlink(missing_ok=True)
