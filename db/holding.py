@@ -115,10 +115,6 @@ _RELEASE_ALL = Statement(
 _BLOCKED = Statement(
     "UPDATE schedulers SET blocked = blocked + 1 WHERE id = :id AND incarnation = :incarnation RETURNING blocked"
 )
-_QUARANTINE = Statement(
-    "UPDATE schedulers SET enabled = false, incarnation = NULL, term = term + 1, active_since = NULL, disabled_why = :why"
-    " WHERE id = :id"
-)
 _PAUSE_TAKING = Statement(
     "UPDATE standby SET retry_at = {now} + :pause_us WHERE incarnation = :incarnation AND scheduler_id = :id"
 )
@@ -191,7 +187,7 @@ def take(conn: Connection, incarnation: str, ids: Sequence[int], why: str) -> li
     if not locked:
         return []
     taken = [Taken(*row) for row in _TAKE.with_rows(conn, locked, incarnation=incarnation)]
-    _record(conn, (t.id for t in taken), why)
+    record_ownership(conn, (t.id for t in taken), why)
     return taken
 
 
@@ -202,7 +198,7 @@ def retake(conn: Connection, incarnation: str, ids: Sequence[int], why: str) -> 
     """
     rows = [(i,) for i in sorted(ids)]
     taken = [Taken(*row) for row in _RETAKE.with_rows(conn, rows, incarnation=incarnation)]
-    _record(conn, (t.id for t in taken), why)
+    record_ownership(conn, (t.id for t in taken), why)
     return taken
 
 
@@ -212,7 +208,7 @@ def release(conn: Connection, incarnation: str, terms: Iterable[tuple[int, int]]
     if not rows:
         return 0
     released: int = _RELEASE.with_rows(conn, rows, incarnation=incarnation).rowcount
-    _record(conn, (i for i, _ in rows), why)
+    record_ownership(conn, (i for i, _ in rows), why)
     return released
 
 
@@ -241,17 +237,13 @@ def load(conn: Connection, ids: Sequence[int]) -> dict[int, Loaded]:
     return found
 
 
-def note_blocked(conn: Connection, scheduler_id: int, incarnation: str, why: str) -> bool:
-    """It has blocked its master's reactor; the second time it is disabled, for ``why``. True: it was disabled now."""
-    times = _BLOCKED(conn, id=scheduler_id, incarnation=incarnation).scalar_one_or_none()
-    if times is None or times < 2:
-        return False
-    _QUARANTINE(conn, id=scheduler_id, why=why)
-    _record(conn, [scheduler_id], "quarantined: " + why)
-    return True
+def note_blocked(conn: Connection, scheduler_id: int, incarnation: str) -> int:
+    """It has blocked its master's reactor; how often now. 0: ``incarnation`` does not hold it."""
+    return int(_BLOCKED(conn, id=scheduler_id, incarnation=incarnation).scalar_one_or_none() or 0)
 
 
-def _record(conn: Connection, ids: Iterable[int], why: str) -> None:
+def record_ownership(conn: Connection, ids: Iterable[int], why: str) -> None:
+    """Append to the history who holds each of ``ids`` now, under which term, and why."""
     rows = [(i,) for i in ids]
     if rows:
         _RECORD.with_rows(conn, rows, why=why)

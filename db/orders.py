@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from . import audit, changes, messages, naming
 from .effects import to_json
-from .holding import _record as record_ownership
+from .holding import note_blocked, record_ownership
 from .naming import Named, NotFound, Refused
 from .placing import evened
 from .sql import Statement
@@ -159,6 +159,14 @@ def disable(conn: Connection, name: str, why: str, who: str, kind: str | None = 
 def quarantine(conn: Connection, name: str, why: str, kind: str | None = None) -> Done:
     """Disable what harms its masters, so that ``locum status`` asks for a person."""
     return disable(conn, name, QUARANTINED + why, SYSTEM, kind)
+
+
+def blocked(conn: Connection, scheduler_id: int, name: str, kind: str, incarnation: str, seconds: float) -> bool:
+    """It has blocked its master's reactor; the second time it is quarantined. True: it was now."""
+    if note_blocked(conn, scheduler_id, incarnation) < 2:
+        return False
+    quarantine(conn, name, f"it blocked its master's reactor twice, the last time for over {seconds:.0f} s", kind)
+    return True
 
 
 def enable(conn: Connection, name: str, who: str, reason: str = "", kind: str | None = None) -> Done:

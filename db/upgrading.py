@@ -126,3 +126,14 @@ def prepare(database: Database, *, migrate: bool) -> Versions:
             f" release of version {found.oldest_compatible}); install that release on this master"
         )
     return found
+
+
+def is_empty(conn: Connection) -> bool:
+    """Whether there is no table at all, of whatever program."""
+    return not inspect(conn).get_table_names()
+
+
+def remove(conn: Connection) -> None:
+    """Take everything of ours out of a database again: all tables, with all that is in them."""
+    schema.metadata.drop_all(conn)
+    conn.execute(text("DROP TABLE IF EXISTS locum_alembic_version"))

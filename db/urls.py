@@ -36,6 +36,8 @@ class DatabaseUrl:
         if scheme == "sqlite" and colon and rest.startswith("/") and len(rest) > 1:
             path = (base_dir / rest[1:]).resolve()
             return cls("sqlite", f"sqlite:///{path}", path=path)
+        if rest.split("/")[0].count("@") > 1 or re.search(r"[\0\s]", url):
+            raise ValueError("the database's URL has an '@' or a space inside its user or password; write '@' as %40")
         if scheme in ("postgresql", "postgres", "postgresql+psycopg2") and colon:
             return cls("postgresql", shown, libpq=f"postgresql://{rest}")
         raise ValueError(

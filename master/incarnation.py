@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from ..config import MasterConfig
-from ..db import buildsets, changes, holding, members, messages, orders
+from ..db import buildsets, changes, holding, members, messages, orders, wakeups
 from ..db.builders import register_builders
 from ..db.database import Bounds, Database
 from ..db.errors import DatabaseError
@@ -297,8 +297,9 @@ class Incarnation:
     def _blocked(self, tenure: Tenure, seconds: float) -> None:
         """In a thread: the reactor does not answer while this scheduler's code runs."""
         self.log.error("scheduler {name} has blocked its master for {s:.1f} s", name=tenure.name, s=seconds)
-        why = f"it blocked its master's reactor twice (last for over {seconds:.0f} s)"
-        self.databases.work.database.write(holding.note_blocked, tenure.id, self.id, why)
+        database = self.databases.work.database
+        if database.write(orders.blocked, tenure.id, tenure.name, tenure.kind, self.id, seconds):
+            database.single(wakeups.announce, ["schedulers"])
 
     def _pump_all(self) -> None:
         for tenure in list(self.activation.tenures.values()):
