@@ -202,7 +202,7 @@ class _Checkout:
         ending = await self._run(
             ("rev-parse", "--verify", "--quiet", "--end-of-options", name + "^{commit}"), heard.extend
         )
-        found = heard.decode("ascii", "replace").strip()
+        found = heard.decode("ascii", "replace").strip().rpartition("\n")[2]  # complaints come before
         return found if ending.succeeded and _COMMIT.fullmatch(found) else None
 
     async def _remote_answers(self) -> bool:

@@ -7,6 +7,7 @@ is to tell, the guards kill every command at a deadline that each answered heart
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,7 @@ class TaskRunner:
         task = RunningTask(
             claimed=claimed,
             builder=builder,
-            folder=self._workdir / quote(builder.name, safe=" ").replace(".", "%2E") / str(slot),
+            folder=self._workdir / _folder_name(builder.name) / str(slot),
             slot=slot,
             bench=Bench(self._surroundings, self._recorder, self._settings.log_limit, self._inherited),
             deadline=self._deadline,
@@ -202,3 +203,9 @@ class TaskRunner:
             waiting, self._waiting = self._waiting, []
             for done in waiting:
                 done.callback(True)
+
+
+def _folder_name(builder: str) -> str:
+    """One folder's name for each builder's; what a path cannot hold is written as %XX."""
+    name = quote(builder, safe=" ").replace(".", "%2E")
+    return name if len(name) <= 200 else f"{name[:160]}-{hashlib.sha256(builder.encode()).hexdigest()[:16]}"
