@@ -20,6 +20,8 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.engine import Connection
 
+from .errors import BadData
+
 _WORDS = {
     "postgresql": {
         "now": "(extract(epoch from clock_timestamp()) * 1000000)::bigint",
@@ -69,8 +71,28 @@ class Statement:
         return made
 
     def __call__(self, conn: Connection, **parameters: Any) -> Any:
+        for name, value in parameters.items():
+            if isinstance(value, str):
+                _refuse_unstorable(name, value)
         return conn.execute(self.clause(conn.dialect.name), parameters)
 
     def with_rows(self, conn: Connection, rows: Iterable[Sequence[Any]], **parameters: Any) -> Any:
         """Execute with ``rows`` (lists of JSON values; text that is JSON itself goes in as a string)."""
-        return self(conn, rows=json.dumps(list(rows), separators=(",", ":")), **parameters)
+        rows = list(rows)
+        made = json.dumps(rows, separators=(",", ":"))
+        if "\\u0000" in made or "\\ud" in made:  # seldom: then look for what this only hints at
+            for row in rows:
+                for value in row:
+                    if isinstance(value, str):
+                        _refuse_unstorable("a value", value)
+        return self(conn, rows=made, **parameters)
+
+
+def _refuse_unstorable(what: str, value: str) -> None:
+    """BadData for what only one of the databases would keep, or neither: the same on both, before anything is sent."""
+    if "\0" in value:
+        raise BadData(f"{what}: a text has a NUL character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadData(f"{what}: a text has half of a surrogate pair") from None

@@ -10,7 +10,8 @@ from typing import Any
 from ..db.effects import Effects
 from ..schedulers.base import to_datetime
 from ..schedulers.changes import Change
-from ..schedulers.interface import FinishedBuildset
+from ..schedulers.hooks import answered
+from ..schedulers.interface import FinishedBuildset, SchedulerFault
 
 RETRY_AFTER_S = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0)
 """Pauses before a failed cause is tried again; after the last one it is set aside."""
@@ -23,8 +24,14 @@ class Activation:
     id = "activate"
     stream = "activate"
 
-    def react(self, scheduler: Any) -> Any:
-        return scheduler.activate()
+    async def react(self, scheduler: Any) -> None:
+        await answered(scheduler.activate())
+        if not scheduler.active:
+            kind = type(scheduler).__name__
+            raise SchedulerFault(
+                f"{kind}.activate never called BaseScheduler's; begin it with 'await super().activate()', or define"
+                " startActivity instead, which needs no such call"
+            )
 
     def answered(self, effects: Effects) -> None:
         pass
@@ -39,7 +46,7 @@ class ChangeCame:
 
     change: Change
     important: bool
-    error: Exception | None = None
+    error: BaseException | None = None
     stream = "change"
 
     @property
@@ -63,7 +70,7 @@ class BuildsetFinished:
     """A completed buildset."""
 
     buildset: FinishedBuildset
-    error: Exception | None = None
+    error: BaseException | None = None
     stream = "finished"
 
     @property

@@ -17,6 +17,7 @@ from ..config import Entry, Fault, MasterConfig, Plugin, suggest
 from ..schedulers import basic, timed
 from ..schedulers.base import BaseScheduler, Clustered
 from ..schedulers.comparing import compared
+from ..schedulers.hooks import hook_fault
 from ..schedulers.interface import SchedulerFault
 from .sources.base import ChangeSource
 from .sources.git import GitPoller
@@ -145,7 +146,11 @@ def check(config: MasterConfig) -> list[Fault]:
 
 
 def constructor_fault(one: Wanted, entry: Entry) -> Fault | None:
-    """What its constructor, or its ``compare_attrs``, has against its arguments; None: nothing."""
+    """What its constructor, its ``compare_attrs`` or its hooks have against being used; None: nothing."""
+    cls: Any = one.cls  # to mypy a class whose base is untyped is not hashable
+    wrong = hook_fault(cls)
+    if wrong is not None:
+        return entry.fault("type", wrong)
     try:
         compared(one.make())
     except SchedulerFault as error:

@@ -307,6 +307,7 @@ class Incarnation:
                 tenure.pump()
 
     async def _look_everywhere(self) -> None:
+        self._pump_all()  # one that lags may have failed to read
         self._feeds.soon()
         self._messages.soon()
         self._orders.soon()

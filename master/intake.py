@@ -49,7 +49,7 @@ class Intake(Generic[Item]):
         if self.saved is None and number is not None:
             self.saved = self.offered = number
 
-    def next(self) -> tuple[Item, Any, Exception | None] | None:
+    def next(self) -> tuple[Item, Any, BaseException | None] | None:
         """(item, what ``consider`` answered, what it raised) of the next wanted one; None: nothing now."""
         while self._consider is not None and self.offered is not None:
             item = self._peek(self.offered)
@@ -57,7 +57,7 @@ class Intake(Generic[Item]):
                 return None
             try:
                 wanted = self._consider(item)
-            except Exception as error:  # user code: it fails the turn, never us
+            except (Exception, SystemExit) as error:  # user code: it fails the turn, never us
                 return item, False, error
             if wanted is not None and (wanted is not False or self._false_is_wanted):
                 return item, wanted, None
@@ -94,14 +94,19 @@ class Intake(Generic[Item]):
         return None
 
     async def _read(self, after: int) -> None:
+        newest = self._feed.newest
         try:
             self._backlog = await self._feed.read_from(after)
-        except Exception as error:  # the database may be away: the next wake-up asks again
+        except Exception as error:  # the database may be away: the next pump asks again
             self.log_error(f"reading what came after {after} failed: {error}")
             return
         finally:
             self._reading = False
         if self._backlog:
+            self._on_more()
+        elif self.offered == after and newest > after:
+            # Numbers up to there are committed, and none is left: pruned, or passed over by a recovered database.
+            self.offered = newest
             self._on_more()
 
 

@@ -7,11 +7,14 @@ them is discarded too, and the scheduler is rebuilt from what is durable.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable
+from types import coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -95,6 +98,9 @@ class Tenure:
         self.classified = loaded.classified
         self.changes: Intake[Any] = ChangeIntake(tools.changes, taken.change_cursor, self.pump)
         self.finished: Intake[Any] = Intake(tools.finished, taken.finished_cursor, self.pump)
+        self.changes.log_error = self.finished.log_error = lambda text: self.log.warn(
+            "scheduler {name}: {text}", name=name, text=text
+        )
         self.open: OpenTurn | None = None
         self.pending: Effects | None = None
         self.in_flight: Effects | None = None
@@ -110,7 +116,10 @@ class Tenure:
         self._again: deque[TriedAgain] = deque()
         self._own: deque[Deferred[OpenTurn]] = deque()
         self._activated = False
+        self._begun = False
+        """whether the present instance's activate has been called"""
         self._replacing = False
+        self._leaving: Deferred[None] = succeed(None)
         self._closing = False
         self.over = False
         self._pumping = False
@@ -165,6 +174,10 @@ class Tenure:
             own.errback(_failure(gone))
         self._own.clear()
         self._tell_idle()
+        if self._replacing:  # the last instance is being deactivated, and there is no other
+            left: Deferred[None] = Deferred()
+            self._leaving.addBoth(left.callback)
+            return left
         return self._deactivate(self.scheduler)
 
     def _deactivate(self, scheduler: Clustered) -> Deferred[None]:
@@ -172,33 +185,39 @@ class Tenure:
         self.changes.stop()
         self.finished.stop()
 
+        finished: Deferred[None] = Deferred()
+
         async def run() -> None:
             try:
                 await answered(scheduler.deactivate())
-            except Exception as error:  # user code must not keep a term
+                if scheduler.active:
+                    self.log.warn("scheduler {name}: deactivate never called BaseScheduler's", name=self.name)
+            except (Exception, SystemExit) as error:  # user code must not keep a term
                 self.log.warn("scheduler {name}: deactivate failed: {error}", name=self.name, error=repr(error))
-            finally:
+
+        def gone(_: object) -> None:
+            if timer is not None and timer.active():
+                timer.cancel()
+            if not finished.called:
                 scheduler.active = False
                 scheduler.master = away(self.name)
-
-        if not scheduler.active and not self._activated:
-            scheduler.master = away(self.name)
-            return succeed(None)
-        done = Deferred.fromCoroutine(run())
-        if done.called:
-            return done
+                finished.callback(None)
 
         def late() -> None:
             self.log.warn("scheduler {name}: deactivate took over 5 s and was abandoned", name=self.name)
+            gone(None)
             done.cancel()
 
-        timer = self.tools.reactor.callLater(DEACTIVATE_S, late)
-
-        def over(_: object) -> None:
-            if timer.active():
-                timer.cancel()
-
-        return done.addBoth(over)
+        timer: Any = None
+        begun, self._begun = self._begun, False
+        if not begun:
+            gone(None)
+            return finished
+        done = Deferred.fromCoroutine(run())
+        if not done.called:
+            timer = self.tools.reactor.callLater(DEACTIVATE_S, late)
+        done.addBoth(gone)
+        return finished
 
     def _replace(self) -> None:
         """Deactivate the instance, whose attributes may be dirty, and activate a fresh one in the same term."""
@@ -207,7 +226,8 @@ class Tenure:
         for own in self._own:
             own.errback(_failure(NotActive(f"scheduler {self.name!r}: the instance was replaced after a failed turn")))
         self._own.clear()
-        self._deactivate(self.scheduler).addBoth(self._put_fresh)
+        self._leaving = self._deactivate(self.scheduler)
+        self._leaving.addBoth(self._put_fresh)
 
     def _put_fresh(self, _: object) -> None:
         self._replacing = False
@@ -300,6 +320,7 @@ class Tenure:
                 continue
             if not self._is_blocked(fired.stream):
                 return fired
+            self._due.append(fired)  # its alarm has rung and will not ring again
         return None
 
     def _is_blocked(self, stream: str) -> bool:
@@ -315,24 +336,51 @@ class Tenure:
 
     def _start(self, cause: Cause) -> None:
         turn = self.open = OpenTurn(cause, Effects(self.id, self.term), self.seat)
-        self.tools.running = self
+        self._begun = self._begun or isinstance(cause, Activation)
         try:
-            answer = cause.react(self.scheduler)
-        except Exception:
+            with self._noted():
+                answer = cause.react(self.scheduler)
+        except (Exception, SystemExit):
             self._failed(turn, _failure())
             return
-        finally:
-            self.tools.running = None
         if isinstance(answer, Deferred):
             done = answer
         elif isawaitable(answer):
-            done = Deferred.fromCoroutine(_awaited(answer))
+            done = Deferred.fromCoroutine(self._awaited(answer))
         else:
             self._end(turn)
             return
         done.addCallbacks(lambda _: self._end(turn), lambda failure: self._failed(turn, failure))
         if self.open is turn:
             self._limit(turn, done)
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """While its code runs, beats and the watch over a blocked reactor can tell whose it is."""
+        before, self.tools.running = self.tools.running, self
+        try:
+            yield
+        finally:
+            self.tools.running = before
+
+    async def _awaited(self, answer: Awaitable[Any]) -> Any:
+        return await self._driven(answer)
+
+    @coroutine
+    def _driven(self, answer: Awaitable[Any]) -> Generator[Any, Any, Any]:
+        """Await ``answer``, each piece of it noted."""
+        inner = answer.__await__()
+        step: Callable[[], Any] = partial(next, inner)
+        while True:
+            try:
+                with self._noted():
+                    waits_for = step()
+            except StopIteration as end:
+                return end.value
+            try:
+                step = partial(_send, inner, (yield waits_for))
+            except BaseException as error:  # goes to the code that awaited, as it would without us
+                step = partial(_throw, inner, error)
 
     def _start_own(self) -> None:
         waiting = self._own.popleft()
@@ -609,8 +657,14 @@ class Tenure:
                 waiter.callback(None)
 
 
-async def _awaited(value: Any) -> Any:
-    return await value
+def _send(inner: Any, value: Any) -> Any:
+    return next(inner) if value is None else inner.send(value)
+
+
+def _throw(inner: Any, error: BaseException) -> Any:
+    if hasattr(inner, "throw"):
+        return inner.throw(error)
+    raise error
 
 
 def _failure(error: BaseException | None = None) -> Failure:

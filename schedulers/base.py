@@ -17,15 +17,30 @@ from typing import Any, ClassVar
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 
+from .arguments import (
+    checked_builder_names,
+    checked_codebases,
+    checked_key,
+    checked_name,
+    checked_priority,
+    checked_properties,
+    checked_text,
+    is_priority,
+    stamp_fields,
+    stamp_of_change,
+    to_json,
+    with_source,
+)
 from .changes import Change
 from .filters import ChangeFilter
+from .hooks import answered, hook
 from .interface import BuildsetRequest, FinishedBuildset, MasterInterface, SchedulerFault, StampFields, away
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_CODEBASE_KEYS = frozenset({"repository", "branch", "revision"})
-_STAMP_KEYS = frozenset({"codebase", "repository", "branch", "revision", "project", "patch"})
 _NOTHING: Any = object()
+
+__all__ = ["BaseScheduler", "Clustered", "answered", "hook", "to_datetime", "to_instant"]
 
 
 def to_instant(due: datetime) -> int:
@@ -50,9 +65,7 @@ class Clustered(Service):
     compare_attrs: ClassVar[Sequence[str]] = ("name",)
 
     def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"name: expected a non-empty text, got {name!r}")
-        self.name: str = name
+        self.name: str = checked_name(name)
         self.enabled = True
         self.active = False
         self.master: MasterInterface = away(name)
@@ -62,11 +75,13 @@ class Clustered(Service):
 
     # -- becoming active and inactive -----------------------------------------------------------------------------
 
+    @hook
     async def activate(self) -> None:
         """This instance is the owner now. The first turn of its term. Subclasses must up-call."""
         self.active = True
         await answered(self.startActivity())
 
+    @hook
     async def deactivate(self) -> None:
         """It stops being the owner; must not finish before all of its processing has stopped. Subclasses must up-call."""
         self.active = False
@@ -78,7 +93,7 @@ class Clustered(Service):
     def stopActivity(self) -> Any:
         """Called by ``deactivate``."""
 
-    # -- state and timers ------------ ---------------------------------------------------------------------------
+    # -- state and timers -----------------------------------------------------------------------------------------
 
     def getState(self, key: str, default: Any = _NOTHING) -> Deferred[Any]:
         """The value last set in a committed turn, or in this one. KeyError if there is none and no ``default``."""
@@ -91,18 +106,19 @@ class Clustered(Service):
 
     def setState(self, key: str, value: Any) -> Deferred[None]:
         """Keep a JSON value under ``key``; the next owner's ``getState`` reads it once this turn has committed."""
-        return self.master.set_state(_key(key), _json(value, f"state {key!r}"))
+        return self.master.set_state(checked_key(key), to_json(value, f"state {key!r}"))
 
     def setTimer(self, key: str, due: datetime) -> Deferred[None]:
         """Set or move a durable alarm: ``gotTimer(key, due)`` will be called on whichever master owns this scheduler then."""
-        return self.master.set_timer(_key(key), to_instant(due))
+        return self.master.set_timer(checked_key(key), to_instant(due))
 
     def cancelTimer(self, key: str) -> Deferred[None]:
         """Take an alarm back; nothing happens if there is none."""
-        return self.master.set_timer(_key(key), None)
+        return self.master.set_timer(checked_key(key), None)
 
     def turn(self) -> AbstractAsyncContextManager[None]:
-        """``async with self.turn():`` one turn of its own for background code."""
+        """``async with self.turn():`` one turn of its own for background code. Not inside a hook: that is a turn already,
+        and this one would wait for its end."""
         return self.master.turn()
 
     def now(self) -> datetime:
@@ -133,17 +149,10 @@ class BaseScheduler(Clustered):
         priority: int | Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(name)
-        self.builderNames = _checked_builder_names(builderNames)
-        self.properties = dict(properties or {})
-        _refuse_bad_properties(self.properties)
-        self.codebases = _checked_codebases(codebases)
-        if (
-            priority is not None
-            and not callable(priority)
-            and (isinstance(priority, bool) or not isinstance(priority, int))
-        ):
-            raise ValueError(f"priority: expected an integer or a function, got {priority!r}")
-        self.priority = priority
+        self.builderNames = checked_builder_names(builderNames)
+        self.properties = checked_properties(properties)
+        self.codebases = checked_codebases(codebases)
+        self.priority = checked_priority(priority)
         self._filter: ChangeFilter | None = None
         self._file_is_important: Callable[[Change], Any] | None = None
         self._only_important = False
@@ -159,6 +168,8 @@ class BaseScheduler(Clustered):
         """From ``activate``: ask for ``gotChange`` for every change that passes. Ends by itself at deactivation."""
         if fileIsImportant is not None and not callable(fileIsImportant):
             raise TypeError(f"fileIsImportant: expected a function of a change, got {fileIsImportant!r}")
+        if change_filter is not None and not callable(getattr(change_filter, "filter_change", None)):
+            raise TypeError(f"change_filter: expected a ChangeFilter, got {change_filter!r}")
         self._file_is_important = fileIsImportant
         self._filter = change_filter
         self._only_important = onlyImportant
@@ -197,6 +208,7 @@ class BaseScheduler(Clustered):
         """Put changes on this scheduler's own list of pending ones: number -> important."""
         return self.master.classify({int(n): bool(important) for n, important in classifications.items()})
 
+    @hook
     async def getChangeClassifications(
         self,
         branch: Any = -1,
@@ -257,7 +269,7 @@ class BaseScheduler(Clustered):
         async def add() -> tuple[int, dict[int, int]]:
             passed: dict[str, Mapping[str, Any]] = {}
             for stamp in sourcestamps or ():
-                codebase = stamp.get("codebase", "")
+                codebase = stamp_fields(stamp).codebase
                 if codebase in passed:
                     raise SchedulerFault(f"scheduler {self.name!r}: two source stamps for codebase {codebase!r}")
                 passed[codebase] = stamp
@@ -290,13 +302,13 @@ class BaseScheduler(Clustered):
                 missing = set(numbers) - {change.number for change in changes}
                 raise SchedulerFault(f"scheduler {self.name!r}: there is no change {sorted(missing)[:5]}")
             newest = {change.codebase: change for change in changes}
-            stamps: list[Mapping[str, Any]] = []
+            stamps: list[Mapping[str, Any] | StampFields] = []
             for codebase in self.codebases:
                 change = newest.get(codebase)
                 if change is None:
                     stamps.append({**await self._codebase_defaults(codebase), "codebase": codebase})
                 else:
-                    stamps.append(_stamp_of_change(change))
+                    stamps.append(stamp_of_change(change))
             options = {**kwargs, "external_idstring": external_idstring}
             return await self._add(stamps, changes, reason, waited_for, properties, builderNames, priority, options)
 
@@ -345,15 +357,16 @@ class BaseScheduler(Clustered):
         level = await self._level(self.priority if priority is None else priority, builders, changes)
         known = dict(options)
         parent = {k: known.pop(k) for k in ("parent_buildid", "parent_relationship", "rebuilt_buildid") if known.get(k)}
+        external_id = known.pop("external_idstring", None)
         request = BuildsetRequest(
-            reason=reason,
+            reason=checked_text("reason", reason),
             builders=builders,
-            stamps=tuple(s if isinstance(s, StampFields) else _stamp_fields(s) for s in stamps),
+            stamps=tuple(s if isinstance(s, StampFields) else stamp_fields(s) for s in stamps),
             properties=merged,
             priority=level,
             changes=tuple(change.number for change in changes),
             due_at=known.pop("due_at", None),
-            external_id=known.pop("external_idstring", None),
+            external_id=None if external_id is None else checked_text("external_idstring", external_id),
             waited_for=bool(waited_for),
             parent=parent or None,
         )
@@ -365,14 +378,12 @@ class BaseScheduler(Clustered):
     def _merged_properties(
         self, changes: Sequence[Change], passed: Mapping[str, Any] | None
     ) -> dict[str, tuple[Any, str]]:
-        merged = {name: (value, "Scheduler") for name, value in self.properties.items()}
+        merged = {name: with_source(value, "Scheduler") for name, value in self.properties.items()}
         for change in changes:
-            for name, value in change.properties.items():
-                merged[name] = (value[0], "Change") if _has_source(value) else (value, "Change")
-        if passed:
-            passed = dict(passed)
-            _refuse_bad_properties(passed)
-            merged.update({name: v if _has_source(v) else (v, "Request") for name, v in passed.items()})
+            merged.update({name: with_source(value, "Change") for name, value in change.properties.items()})
+        if passed is not None:
+            given = checked_properties(passed)
+            merged.update({name: with_source(value, "Request") for name, value in given.items()})
         merged["scheduler"] = (self.name, "Scheduler")
         return merged
 
@@ -383,7 +394,11 @@ class BaseScheduler(Clustered):
             wanted = await answered(wanted({name: value for name, (value, _) in properties.items()}, list(changes)))
         if isinstance(wanted, str) or not isinstance(wanted, Iterable):
             raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {wanted!r}, expected a list of names")
-        names = tuple(dict.fromkeys(wanted))
+        names = tuple(wanted)
+        odd = [name for name in names if not isinstance(name, str)]
+        if odd:
+            raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {odd[0]!r} as a builder's name")
+        names = tuple(dict.fromkeys(names))
         unknown = [name for name in names if name not in self.master.known_builders()]
         if unknown or not names:
             what = f"unknown builder {unknown[0]!r}" if unknown else "no builder at all"
@@ -398,102 +413,7 @@ class BaseScheduler(Clustered):
             priority = await answered(priority(list(builders), by_codebase))
         if priority is None:
             return 0
-        if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) > 2**31 - 1:
-            raise SchedulerFault(f"scheduler {self.name!r}: priority gave {priority!r}, expected an integer")
-        return priority
-
-
-async def answered(value: Any) -> Any:
-    """The answer of user code that may give a value, an awaitable or a Deferred."""
-    return await value if isinstance(value, Deferred) or isawaitable(value) else value
-
-
-def _checked_builder_names(names: Any) -> Any:
-    if callable(names):
-        return names
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise ValueError(f"builderNames: expected a list of builders' names, got {names!r}")
-    names = tuple(names)
-    if not names:
-        raise ValueError("builderNames: expected at least one builder's name, got an empty list")
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"builderNames: expected names, got {name!r}")
-    if len(set(names)) != len(names):
-        raise ValueError("builderNames: a builder is named twice")
-    return names
-
-
-def _checked_codebases(codebases: Any) -> dict[str, dict[str, Any]]:
-    if codebases is None:
-        return {"": {}}
-    if isinstance(codebases, str) or not isinstance(codebases, Iterable):
-        raise ValueError(f"codebases: expected a list of names or a mapping, got {codebases!r}")
-    if not isinstance(codebases, Mapping):
-        codebases = {name: {} for name in codebases}
-    checked = {}
-    for name, defaults in codebases.items():
-        defaults = {} if defaults is None else defaults
-        if not isinstance(name, str) or not isinstance(defaults, Mapping):
-            raise ValueError(
-                f"codebases: {name!r}: expected a mapping of repository, branch, revision, got {defaults!r}"
-            )
-        unknown = set(defaults) - _CODEBASE_KEYS
-        if unknown:
-            raise ValueError(
-                f"codebases: {name!r}: unknown key {min(unknown)!r}; known are repository, branch, revision"
-            )
-        checked[name] = dict(defaults)
-    if not checked:
-        raise ValueError("codebases: expected at least one codebase, got none")
-    return checked
-
-
-def _refuse_bad_properties(properties: Mapping[str, Any]) -> None:
-    for name, value in properties.items():
-        if not isinstance(name, str) or not name or "\0" in name:
-            raise ValueError(f"properties: expected non-empty texts as names, got {name!r}")
-        _json(value, f"property {name!r}")
-
-
-def _has_source(value: Any) -> bool:
-    return (
-        isinstance(value, (tuple, list)) and len(value) == 2 and isinstance(value[1], str) and isinstance(value, tuple)
-    )
-
-
-def _stamp_of_change(change: Change) -> dict[str, Any]:
-    names = ("codebase", "repository", "branch", "revision", "project")
-    return {name: getattr(change, name) for name in names}
-
-
-def _stamp_fields(stamp: Mapping[str, Any]) -> StampFields:
-    unknown = set(stamp) - _STAMP_KEYS
-    if unknown:
-        raise SchedulerFault(
-            f"a source stamp has an unknown key {min(unknown)!r}; known are {', '.join(sorted(_STAMP_KEYS))}"
-        )
-    patch = stamp.get("patch")
-    return StampFields(
-        codebase=stamp.get("codebase") or "",
-        repository=stamp.get("repository") or "",
-        branch=stamp.get("branch"),
-        revision=None if stamp.get("revision") is None else str(stamp["revision"]),
-        project=stamp.get("project") or "",
-        patch_json=None if patch is None else _json(patch, "patch"),
-    )
-
-
-def _key(key: str) -> str:
-    if not isinstance(key, str) or "\0" in key:
-        raise TypeError(f"expected a text as key, got {key!r}")
-    return key
-
-
-def _json(value: Any, what: str) -> str:
-    try:
-        return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(
-            f"{what}: expected a JSON value (text, number, true, false, null, list, mapping): {error}"
-        ) from None
+        if not is_priority(priority):
+            raise SchedulerFault(f"scheduler {self.name!r}: priority gave {priority!r}, expected a whole number")
+        level: int = priority
+        return level

@@ -11,6 +11,7 @@ from ..config import parse_duration
 from .base import BaseScheduler
 from .changes import Change
 from .filters import NOT_GIVEN, ChangeFilter
+from .hooks import hook
 
 _SEEN = "lastCodebases"
 
@@ -80,16 +81,19 @@ class BaseBasicScheduler(BaseScheduler):
         """Changes with the same key wait together."""
         return "stable"
 
+    @hook
     async def pendingFor(self, key: str) -> list[int]:
         """The pending changes that the timer of that key stands for."""
         return list(await self.getChangeClassifications())
 
+    @hook
     async def activate(self) -> None:
         await super().activate()
         await self.startConsumingChanges(
             fileIsImportant=self.fileIsImportant, change_filter=self.change_filter, onlyImportant=self.onlyImportant
         )
 
+    @hook
     async def gotChange(self, change: Change, important: bool) -> None:
         if self.createAbsoluteSourceStamps:
             await self._remember(change)
@@ -102,12 +106,14 @@ class BaseBasicScheduler(BaseScheduler):
         if important or key in self.master.timers():
             await self.setTimer(key, self.now() + timedelta(seconds=self.treeStableTimer))
 
+    @hook
     async def gotTimer(self, key: str, due: datetime) -> None:
         numbers = await self.pendingFor(key)
         if numbers:
             await self.flushChangeClassifications(numbers)
             await self.addBuildsetForChanges(reason=self.reason, changeids=numbers)
 
+    @hook
     async def getCodebaseDict(self, codebase: str) -> dict[str, Any]:
         defaults: dict[str, Any] = self.codebases[codebase]
         if not self.createAbsoluteSourceStamps:
@@ -173,6 +179,7 @@ class AnyBranchScheduler(BaseBasicScheduler):
     def timerKey(self, change: Change) -> str:
         return json.dumps([change.codebase, change.project, change.repository, change.branch])
 
+    @hook
     async def pendingFor(self, key: str) -> list[int]:
         codebase, project, repository, branch = json.loads(key)
         return list(

@@ -12,6 +12,7 @@ from .basic import duration_argument
 from .catchup import Policy, Skip, decide, skipped, start_of
 from .cron import CronRule
 from .grid import PeriodicRule, TimeRule
+from .hooks import hook
 
 TICK = "tick"
 _STATE = "ticks"
@@ -66,6 +67,7 @@ class Timed(BaseScheduler):
         """(anchor, last examined) of the first activation ever."""
         return now, now
 
+    @hook
     async def activate(self) -> None:
         await super().activate()
         now = self.master.now()
@@ -102,6 +104,7 @@ class Timed(BaseScheduler):
         if self.master.timers().get(TICK) != wake_at:
             await self.master.set_timer(TICK, wake_at)
 
+    @hook
     async def gotTimer(self, key: str, due: datetime) -> None:
         if key != TICK:
             raise ValueError(f"{type(self).__name__} knows no timer {key!r}")
@@ -122,6 +125,7 @@ class Timed(BaseScheduler):
         await self.setState(_STATE, state)
         await self.master.set_timer(TICK, decision.wake_at)
 
+    @hook
     async def fire(self, nominal: int) -> None:
         """One due time is served: ask for work."""
         stamps: list[Mapping[str, Any]] = []

@@ -1,0 +1,156 @@
+"""What schedulers are given, checked: each refusal begins with the argument's name, and says what was expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .changes import Change
+from .interface import SchedulerFault, StampFields
+
+LARGEST_PRIORITY = 2**31 - 1
+_CODEBASE_KEYS = frozenset({"repository", "branch", "revision"})
+_STAMP_KEYS = frozenset({"codebase", "repository", "branch", "revision", "project", "patch"})
+
+
+def checked_name(name: Any) -> str:
+    """A scheduler's name. ValueError."""
+    if not isinstance(name, str) or not name or not _storable(name):
+        raise ValueError(f"name: expected a non-empty text, got {name!r}")
+    return name
+
+
+def checked_builder_names(names: Any) -> Any:
+    """A tuple of names, or the function that will give them. ValueError."""
+    if callable(names):
+        return names
+    if isinstance(names, (str, bytes, Mapping)) or not isinstance(names, Iterable):
+        raise ValueError(f"builderNames: expected a list of builders' names, got {names!r}")
+    names = tuple(names)
+    if not names:
+        raise ValueError("builderNames: expected at least one builder's name, got an empty list")
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"builderNames: expected names, got {name!r}")
+    if len(set(names)) != len(names):
+        raise ValueError("builderNames: a builder is named twice")
+    return names
+
+
+def checked_codebases(codebases: Any) -> dict[str, dict[str, Any]]:
+    """{codebase: {repository, branch, revision}} of a mapping, of a list of names, or of None. ValueError."""
+    if codebases is None:
+        return {"": {}}
+    if isinstance(codebases, (str, bytes)) or not isinstance(codebases, Iterable):
+        raise ValueError(f"codebases: expected a list of names or a mapping, got {codebases!r}")
+    if not isinstance(codebases, Mapping):
+        names = list(codebases)
+        for name in names:
+            if not isinstance(name, str):
+                raise ValueError(f"codebases: expected names, got {name!r}")
+        codebases = {name: {} for name in names}
+    checked = {}
+    for name, defaults in codebases.items():
+        defaults = {} if defaults is None else defaults
+        if not isinstance(name, str) or not isinstance(defaults, Mapping):
+            raise ValueError(
+                f"codebases: {name!r}: expected a mapping of repository, branch, revision, got {defaults!r}"
+            )
+        unknown = sorted(str(key) for key in set(defaults) - _CODEBASE_KEYS)
+        if unknown:
+            raise ValueError(f"codebases: {name!r}: unknown key {unknown[0]!r}; known are repository, branch, revision")
+        checked[name] = dict(defaults)
+    if not checked:
+        raise ValueError("codebases: expected at least one codebase, got none")
+    return checked
+
+
+def checked_priority(priority: Any) -> Any:
+    """None, a whole number, or the function that will give one. ValueError."""
+    if priority is None or callable(priority) or is_priority(priority):
+        return priority
+    raise ValueError(f"priority: expected a whole number or a function, got {priority!r}")
+
+
+def is_priority(value: Any) -> bool:
+    """Whether it is a whole number that the database can keep."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_PRIORITY
+
+
+def checked_properties(properties: Any) -> dict[str, Any]:
+    """A copy. ValueError for what is not a mapping of names; TypeError for a value that is not JSON."""
+    if properties is None:
+        return {}
+    if not isinstance(properties, Mapping):
+        raise ValueError(f"properties: expected a mapping of names to values, got {properties!r}")
+    for name, value in properties.items():
+        if not isinstance(name, str) or not name or not _storable(name):
+            raise ValueError(f"properties: expected non-empty texts as names, got {name!r}")
+        to_json(value, f"property {name!r}")
+    return dict(properties)
+
+
+def with_source(value: Any, source: str) -> tuple[Any, str]:
+    """(value, source) of a property; one that is such a pair already, a tuple, keeps its own source."""
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
+        return value[0], value[1]
+    return value, source
+
+
+def stamp_of_change(change: Change) -> StampFields:
+    """The source stamp that a change stands for."""
+    return StampFields(change.codebase, change.repository, change.branch, change.revision, change.project)
+
+
+def stamp_fields(stamp: Any) -> StampFields:
+    """A source stamp of a mapping. SchedulerFault."""
+    if not isinstance(stamp, Mapping):
+        raise SchedulerFault(f"a source stamp is a mapping with {', '.join(sorted(_STAMP_KEYS))}; got {stamp!r}")
+    unknown = sorted(str(key) for key in set(stamp) - _STAMP_KEYS)
+    if unknown:
+        raise SchedulerFault(
+            f"a source stamp has an unknown key {unknown[0]!r}; known are {', '.join(sorted(_STAMP_KEYS))}"
+        )
+    patch = stamp.get("patch")
+    revision = stamp.get("revision")
+    return StampFields(
+        codebase=checked_text("codebase", stamp.get("codebase") or ""),
+        repository=checked_text("repository", stamp.get("repository") or ""),
+        branch=None if stamp.get("branch") is None else checked_text("branch", stamp["branch"]),
+        revision=None if revision is None else checked_text("revision", str(revision)),
+        project=checked_text("project", stamp.get("project") or ""),
+        patch_json=None if patch is None else to_json(patch, "patch"),
+    )
+
+
+def checked_text(what: str, value: Any) -> str:
+    """Text that a database can keep. SchedulerFault."""
+    if not isinstance(value, str) or not _storable(value):
+        raise SchedulerFault(f"{what}: expected a text without NUL or half characters, got {value!r}")
+    return value
+
+
+def checked_key(key: Any) -> str:
+    """A key of state or of a timer. TypeError."""
+    if not isinstance(key, str) or not _storable(key):
+        raise TypeError(f"expected a text as key, got {key!r}")
+    return key
+
+
+def to_json(value: Any, what: str) -> str:
+    """The JSON text of a value. TypeError names ``what``."""
+    try:
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"{what}: expected a JSON value (text, number, true, false, null, list, mapping): {error}"
+        ) from None
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
