@@ -47,15 +47,24 @@ def held_keys(raw: Any, *, own_too: bool = False) -> set[int]:
 
 
 def wait_until_free(raw: Any, key: int, timeout_s: float) -> bool:
-    """Wait until nobody holds ``key``, at most ``timeout_s`` (a waiting statement holds back vacuum). False: still held."""
+    """Wait until nobody holds ``key``, at most ``timeout_s`` (a waiting statement holds back vacuum). False: still held,
+    or it was cancelled; the session is as it was."""
     with raw.cursor() as cursor:
-        cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(timeout_s * 1000)}ms",))
         try:
+            cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(timeout_s * 1000)}ms",))
             cursor.execute("SELECT pg_advisory_lock_shared(%s)", (key,))
         except (psycopg2.errors.LockNotAvailable, psycopg2.errors.QueryCanceled):
             return False
-        cursor.execute("SELECT pg_advisory_unlock_shared(%s)", (key,))
+        finally:
+            _let_go(cursor)
         return True
+
+
+def _let_go(cursor: Any) -> None:
+    for _ in range(3):  # a cancel that was sent in time may come late
+        with contextlib.suppress(psycopg2.errors.QueryCanceled):
+            cursor.execute("SELECT pg_advisory_unlock_all()")  # this session holds no other, and need not hold this one
+            return
 
 
 def declare_crashed(raw: Any, incarnation: str, key: int) -> bool:

@@ -75,7 +75,7 @@ _DISABLE = Statement(
     " WHERE id = :id"
 )
 _ENABLE = Statement(
-    "UPDATE schedulers SET enabled = true, disabled_why = NULL, term = term + 1, blocked = 0 WHERE id = :id"
+    "UPDATE schedulers SET enabled = true, disabled_why = NULL, term = term + 1, blocked = 0, enabled_at = {now} WHERE id = :id"
 )
 _CURSORS = Statement(
     "UPDATE schedulers SET change_cursor = :change_cursor, finished_cursor = :finished_cursor WHERE id = :id"

@@ -114,7 +114,8 @@ class RingWatch(_Thread):
         self._on_crash = on_crash
         self._keys: Mapping[str, int] = {}
         self._changed = threading.Event()
-        self._raw: Any = None
+        self._mutex = threading.Lock()
+        self._waiting: Any = None
 
     def watch(self, keys: Mapping[str, int]) -> None:
         """The living masters that hold a lock, incarnation -> key (from the reactor)."""
@@ -129,12 +130,28 @@ class RingWatch(_Thread):
 
     def _interrupt(self) -> None:
         self._changed.set()
-        raw = self._raw
-        if raw is not None:
-            threading.Thread(target=_cancel, args=(raw,), daemon=True).start()
+        threading.Thread(target=self._cancel, daemon=True).start()
+
+    def _cancel(self) -> None:
+        with self._mutex, contextlib.suppress(Exception):  # it may just have been closed
+            if self._waiting is not None:
+                self._waiting.cancel()
+
+    def _wait(self, raw: Any, key: int) -> None:
+        """Wait for that lock; only this may be cancelled: an error in anything else would end the session, and with it
+        what this session has seen."""
+        with self._mutex:
+            if self._changed.is_set():
+                return
+            self._waiting = raw
+        try:
+            crash_hint.wait_until_free(raw, key, ASK_AGAIN_S)
+        finally:
+            with self._mutex:
+                self._waiting = None
 
     def _work(self) -> None:
-        raw = self._raw = self._database.connect_raw("ring")
+        raw = self._database.connect_raw("ring")
         seen: set[tuple[str, int]] = set()
         try:
             while not self.stopped.is_set():
@@ -146,9 +163,8 @@ class RingWatch(_Thread):
                 elif target is None:
                     self._changed.wait(1.0 if keys else ASK_AGAIN_S)
                 else:
-                    crash_hint.wait_until_free(raw, keys[target], ASK_AGAIN_S)
+                    self._wait(raw, keys[target])
         finally:
-            self._raw = None
             raw.close()
 
     def _look(self, raw: Any, keys: Mapping[str, int], seen: set[tuple[str, int]]) -> None:
@@ -264,11 +280,6 @@ class BlockWatch(_Thread):
             elif not asked:
                 asked = True
                 self._call(self._answer)
-
-
-def _cancel(raw: Any) -> None:
-    with contextlib.suppress(Exception):  # it may just have been closed
-        raw.cancel()
 
 
 def _next_in_ring(me: str, keys: Mapping[str, int]) -> str | None:
