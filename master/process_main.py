@@ -12,12 +12,13 @@ from threading import Thread
 from typing import Any
 
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from ..config import ConfigError, MasterConfig, load
 from ..db.database import HostClocks
+from ..db.errors import DatabaseAway
 from .logs import Log, start_logging
 from .loop import Loop
 from .notify import Notifier
@@ -44,6 +45,8 @@ def real_surroundings(reactor: Any) -> Surroundings:
         stopped = False
 
         def in_thread(function: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+            if stopped:  # no thread would ever come for it, and whoever waits for the answer would wait for ever
+                return fail(DatabaseAway(f"the connections for {name} are closed: this incarnation is over"))
             return deferToThreadPool(reactor, pool, function, *args, **kwargs)
 
         def stop() -> None:

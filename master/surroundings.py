@@ -17,7 +17,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Threads of one purpose: ``in_thread(f, *args)`` gives a Deferred; ``stop()`` lets them end, without waiting."""
+    """Threads of one purpose: ``in_thread(f, *args)`` gives a Deferred; ``stop()`` lets them end, without waiting.
+
+    What is asked for after ``stop()`` fails at once with DatabaseAway.
+    """
 
     in_thread: Callable[..., Deferred[Any]]
     stop: Callable[[], None]
