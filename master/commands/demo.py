@@ -6,12 +6,12 @@ import signal
 
 import click
 
-from .opening import database_option
-
 
 @click.command()
-@database_option
-@click.option("--keep", is_flag=True, help="Keep the folder, to look around.")
+@click.option(
+    "--database", "database_url", metavar="URL", help="An empty PostgreSQL database. Default: a SQLite file of its own."
+)
+@click.option("--keep", is_flag=True, help="Keep the folder (and the tables), to look around.")
 def demo(database_url: str | None, keep: bool) -> int:
     """Watch three masters survive a kill.
 
@@ -20,4 +20,5 @@ def demo(database_url: str | None, keep: bool) -> int:
     from ..demo import run  # it starts masters, which no other command needs
 
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    return run(database_url, keep)
+    given = database_url or click.get_current_context().find_root().params.get("database_url")
+    return run(given, keep)
