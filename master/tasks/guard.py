@@ -11,9 +11,10 @@ Nothing that the command started outlives it: what is left is asked to end (SIGT
 Orphans of orphans come to this process (a "subreaper"), so that leaving the group or the session is no way out.
 """
 
+# What is beneath ``signal``: that one makes enums, which takes as long as all the rest.
+import _signal as signal  # type: ignore[import-not-found]
 import os
 import select
-import signal
 import sys
 import time
 

@@ -86,7 +86,7 @@ def test_every_end_takes_the_stubborn_the_background_and_the_daemons_with_it(mar
     guarded = sh(mark, script, grace=0.2)
     guarded.read(guarded.output, b"daemon")
     guarded.read(guarded.output, b"up")
-    assert len(marked(mark)) >= 5
+    until(lambda: len(marked(mark)) >= 5, "all are up")
     if end == "kill":
         guarded.order("kill")
     elif end == "eof":
@@ -130,7 +130,7 @@ def test_a_master_that_is_killed_takes_its_commands_with_it(mark):
     line = f"{sys.executable} -c '{DAEMON}'; sleep 600 & {STUBBORN}"
     process = subprocess.Popen([sys.executable, "-c", master, line], stdout=subprocess.PIPE)
     assert b"up" in process.stdout.readline()
-    assert len(marked(mark)) >= 4
+    until(lambda: len(marked(mark)) >= 4, "all are up")
     process.kill()
     process.wait()
     process.stdout.close()
