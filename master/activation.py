@@ -220,6 +220,7 @@ class Activation:
                 one, loaded[one.id], standing.name, standing.kind, self.tools, standing.instance,
                 self._fresh(standing), self._ended, self._cannot,
             )  # fmt: skip
+            tenure.read_first = newest
             tenure.alone = self._alone.pop(one.id, 0)
             self.tenures[one.id] = tenure
             tenure.begin()

@@ -48,6 +48,8 @@ class Feed(Generic[Item]):
         """everything with a higher number, up to ``newest``, is in memory"""
         self.newest = 0
         self.wanted = False
+        self.ask: Callable[[], None] = lambda: None
+        """have it read soon"""
 
     def begin(self, number: int) -> None:
         """Start after ``number``, unless it has started already."""

@@ -157,6 +157,7 @@ class Incarnation:
         )
         self._fallback = Loop(reactor, self._look_everywhere, FALLBACK_S, "fallback", first_s=FALLBACK_S)
         self._feeds = Loop(reactor, self._read_feeds, FALLBACK_S * 2, "reading what is new", first_s=0.5)
+        self.tools.changes.ask = self.tools.finished.ask = self._feeds.soon
         self._messages = Loop(reactor, self._read_messages, FALLBACK_S, "messages", first_s=0.5)
         self._orders = Loop(reactor, self._read_orders, FALLBACK_S, "orders", first_s=0.5)
         self._cutter = Loop(reactor, self._cut, 1.0, "bounds", first_s=1.0)

@@ -36,6 +36,7 @@ class Intake(Generic[Item]):
         """Begin; ``consider`` answers None or False for what the scheduler does not want. True: it never did before."""
         self._consider = consider
         self._feed.wanted = True
+        self._feed.ask()  # what came while nobody wanted it has not been read
         if self.offered is None:
             self.offered = self.saved
         return self.saved is None

@@ -126,7 +126,8 @@ class Tenure:
         self.alone = 0
         """how many of the next turns must each be committed by itself: one of them was refused in a group"""
         self._idle_waiters: list[Deferred[None]] = []
-        self._gate = tools.changes.newest
+        self.read_first = tools.changes.newest
+        """the newest change when it was taken: all up to it are read before an overdue timer may fire"""
         self.seat = Seat(self)
         self._load_failures(loaded)
         for key, due in self.timers.items():
@@ -312,7 +313,7 @@ class Tenure:
 
     def _next_timer(self) -> TimerFired | None:
         # After a failover, changes are read up to the newest before an overdue tree-stable timer may fire.
-        if self._due and self.changes.caught_up_to < self._gate and not self._is_blocked("change"):
+        if self._due and self.changes.caught_up_to < self.read_first and not self._is_blocked("change"):
             return None
         for _ in range(len(self._due)):
             fired = self._due.popleft()
