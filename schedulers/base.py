@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from inspect import isawaitable
+from inspect import isawaitable, iscoroutine
 from typing import Any, ClassVar
 
 from twisted.application.service import Service
@@ -197,6 +197,8 @@ class BaseScheduler(Clustered):
             return True
         important = self._file_is_important(change)
         if isawaitable(important) or isinstance(important, Deferred):
+            if iscoroutine(important):
+                important.close()  # else Python complains that nobody awaited it
             raise TypeError(
                 f"scheduler {self.name!r}: fileIsImportant must answer True or False at once, not {important!r}"
             )

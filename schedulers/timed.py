@@ -78,7 +78,7 @@ class Timed(BaseScheduler):
             state = {"rule": print_, "anchor": anchor, "examined": examined}
             await self.setState(_STATE, state)
         elif state["rule"] != print_:
-            await self._record_cut_off(now)
+            await self._record_cut_off(state, now)
             state = {"rule": print_, "anchor": now, "examined": now}
             await self.setState(_STATE, state)
         else:
@@ -91,12 +91,17 @@ class Timed(BaseScheduler):
                 await self.setState(_STATE, state)
         await self._wake_for(self.rule(state["anchor"]), state["examined"])
 
-    async def _record_cut_off(self, now: int) -> None:
+    async def _record_cut_off(self, state: Mapping[str, Any], now: int) -> None:
         """Times of the old rule that nobody served before the new one came."""
-        due = self.master.timers().get(TICK)
-        if due is not None and due <= now:
-            why = "the rule was changed before it could be served"
-            await self.master.record_skips([Skip(due, due, 1, why, exact=False)])
+        why = "the rule was changed before it could be served"
+        old = _rule_of(state["rule"], state["anchor"])
+        if old is not None:
+            skip = skipped(old, state["examined"], now, why)
+        else:  # a rule of a class that is gone: at least the time that it was waiting for
+            due = self.master.timers().get(TICK)
+            skip = None if due is None or due > now else Skip(due, due, 1, why, exact=False)
+        if skip is not None:
+            await self.master.record_skips([skip])
 
     async def _wake_for(self, rule: TimeRule, examined: int) -> None:
         nominal = rule.after(examined)
@@ -212,6 +217,21 @@ class Nightly(Timed):
 
     def fingerprint(self) -> Any:
         return ["nightly", self.calendar, self.timezone or self.master.timezone]
+
+
+def _rule_of(fingerprint: Any, anchor: int) -> TimeRule | None:
+    """The rule that a standard scheduler's fingerprint stands for; None for another's."""
+    try:
+        match fingerprint:
+            case ["periodic", period_us]:
+                return PeriodicRule(period_us, anchor)
+            case ["nightly", str(cron), timezone]:
+                return CronRule.parse(cron, timezone)
+            case ["nightly", calendar, timezone]:
+                return CronRule.from_nightly(**calendar, timezone=timezone)
+    except (TypeError, ValueError):  # an older release wrote what this one cannot read
+        pass
+    return None
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,9 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -102,3 +103,21 @@ def db(database_url: str) -> Iterator[Database]:
     database = opened(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture
+def bench(tmp_path: Path, _sqlite_template: Path) -> Iterator[Callable[..., Any]]:
+    """``bench(make, ...)``: a started ``Bench`` (tests/support/schedulers.py) for the scheduler that ``make()`` gives."""
+    from locum.tests.support.schedulers import Bench
+
+    benches: list[Bench] = []
+
+    def started(make: Callable[[], Any], **options: Any) -> Bench:
+        path = tmp_path / f"bench{len(benches)}.sqlite"
+        shutil.copy(_sqlite_template, path)
+        benches.append(Bench(path, make, **options))
+        return benches[-1].start()
+
+    yield started
+    for made in benches:
+        made.close()
