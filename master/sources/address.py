@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ...config.secret import MASK, Secret, mask_credentials
 
@@ -48,10 +48,10 @@ class Address:
             if not text.startswith("/") and not _SCP.fullmatch(text):
                 raise ValueError(f"{_WANTED}, got {seen}")
             return cls(text, MASK if secret else text, _hidden=whole)
-        return cls._of_url(text, seen, whole)
+        return cls._of_url(text, seen, whole, secret)
 
     @classmethod
-    def _of_url(cls, text: str, seen: str, whole: tuple[Secret, ...]) -> Address:
+    def _of_url(cls, text: str, seen: str, whole: tuple[Secret, ...], secret: bool) -> Address:
         try:
             parts = urlsplit(text)
             if parts.port == 0:
@@ -68,9 +68,11 @@ class Address:
                 raise ValueError(f"{scheme}:// takes no password; use a key and leave the password out, got {seen}")
             if (parts.username or "").startswith("-"):
                 raise ValueError(f"{_WANTED}; options are refused, got {seen}")
-            return cls(text, MASK if whole else mask_credentials(text), _hidden=whole)
+            return cls(text, MASK if secret else mask_credentials(text), _hidden=whole)
+        if mask_credentials(parts.query) != parts.query:  # a token among the parameters
+            whole = (*whole, *(Secret(value) for _, value in parse_qsl(parts.query)))
         if parts.username is None:
-            return cls(text, MASK if whole else mask_credentials(text), _hidden=whole)
+            return cls(text, MASK if secret else mask_credentials(text), _hidden=whole)
         return cls._with_credentials(parts, whole)
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,12 +25,18 @@ class ChangeSource(Clustered):
     workdir: Path
 
     def equip(self, surroundings: Surroundings, workdir: Path) -> None:
-        """Called once by the master, right after construction."""
+        """Called once by the master, right after construction; ``workdir`` is that of all sources."""
         self.surroundings = surroundings
-        self.workdir = workdir
+        self.workdir = workdir / _folder(self.name)
 
     async def tell(self, ok: bool, text: str) -> None:
         """Keep what ``locum status`` shows of this source, as state ``status``: {ok, text, at}. Writes only what is new."""
         shown: dict[str, Any] | None = await self.getState("status", None)
         if shown is None or (shown["ok"], shown["text"]) != (ok, text):
             await self.setState("status", {"ok": ok, "text": text, "at": self.now().isoformat()})
+
+
+def _folder(name: str) -> str:
+    """A folder's name for any name: readable, valid, and no two alike."""
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
+    return f"{readable}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

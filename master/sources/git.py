@@ -114,14 +114,14 @@ class GitPoller(PollingSource):
             "properties": _checked_properties(properties),
         }
         self._remote: Repository | None = None
-        self._fetched: dict[str, str] | None = None
+        self._fetched: dict[str, str] = {}
         self._mended_at = float("-inf")
 
     # -- its life -------------------------------------------------------------------------------------------------
 
     async def activate(self) -> None:
         self._remote = Repository(self.surroundings, self.workdir, self.address, self.timeout_s)
-        self._fetched = None
+        self._fetched = {}
         await super().activate()
 
     def interrupt(self) -> None:
@@ -143,7 +143,7 @@ class GitPoller(PollingSource):
             now = self.surroundings.boottime()
             if now - self._mended_at < _MEND_AGAIN_S:
                 raise
-            self._fetched = None
+            self._fetched = {}
             if not await remote.mend(trouble):
                 raise
             self._mended_at = now
@@ -169,23 +169,22 @@ class GitPoller(PollingSource):
     ) -> dict[str, str]:
         """The followed branches' commits, here in the copy. May be newer than ``refs``."""
         wanted = dict(chosen)
-        if refs.head is not None and set(chosen) - set(position.revisions):
-            wanted.setdefault(refs.head, refs.tips[refs.head])  # what a new branch has in common with it is not new
-        fetched = self._fetched
-        if fetched is None or any(fetched.get(b) != c for b, c in wanted.items()) or not await remote.has_copy():
-            self._fetched = None
-            fetched = self._fetched = await remote.fetch(wanted) if wanted else {}
-        return {branch: fetched[branch] for branch in chosen if branch in fetched}
+        if set(chosen) - set(position.revisions):
+            wanted = {name: refs.tips[name] for name in (*wanted, *_main_branches(refs))}
+        if any(self._fetched.get(b) != c for b, c in wanted.items()) or not await remote.has_copy():
+            self._fetched = {}
+            self._fetched = await remote.fetch(wanted) if wanted else {}
+        return {branch: self._fetched[branch] for branch in chosen if branch in self._fetched}
 
     async def _report(self, remote: Repository, refs: Refs, tips: Mapping[str, str], position: _Position) -> None:
         moved = [branch for branch, tip in tips.items() if position.revisions.get(branch) != tip]
-        moved.sort(key=lambda branch: branch not in position.revisions)  # branches known before first
         known = await self._known(remote, position, moved)
+        moved = await self._in_order(remote, tips, moved, known, position)
         carried = position.reported
         gathered = _Gathered()
         for branch in moved:
             move = _Move(branch, position.revisions.get(branch), tips[branch])
-            commits = await self._new_on(remote, move, known | self._base(refs, move, tips))
+            commits = await self._new_on(remote, move, known | self._base(refs, move))
             heads = set(carried)
             for start in range(0, len(commits), READ_AT_ONCE):
                 for commit in await remote.read(commits[start : start + READ_AT_ONCE]):
@@ -211,12 +210,28 @@ class GitPoller(PollingSource):
         asked = [commit for commit in sorted(lost)[:MOST_ASKED] if await remote.fetch_commit(commit)]
         return known | await remote.present(asked)
 
-    def _base(self, refs: Refs, move: _Move, tips: Mapping[str, str]) -> set[str]:
-        """The default branch, when it is not followed: what a new branch has in common with it is not new."""
-        if move.old is not None or refs.head is None or refs.head in tips:
+    async def _in_order(
+        self,
+        remote: Repository,
+        tips: Mapping[str, str],
+        moved: Sequence[str],
+        known: set[str],
+        position: _Position,
+    ) -> list[str]:
+        """Which branch to report first: one that was merged before what it was merged into, then one known before."""
+        if len(moved) < 2:
+            return list(moved)
+        wanted = {tips[branch] for branch in moved}
+        listed = await remote.new_commits(wanted, known) or []
+        place = {commit: number for number, commit in enumerate(listed) if commit in wanted}
+        return sorted(moved, key=lambda branch: (place.get(tips[branch], -1), branch not in position.revisions))
+
+    def _base(self, refs: Refs, move: _Move) -> set[str]:
+        """For a new branch, what is on a main branch that is not followed: what it has in common with that is not new."""
+        if move.old is not None:
             return set()
-        tip = (self._fetched or {}).get(refs.head)
-        return set() if tip is None else {tip}
+        others = set(_main_branches(refs)) - set(self.branches.chosen(refs))
+        return {self._fetched[name] for name in others if name in self._fetched}
 
     async def _new_on(self, remote: Repository, move: _Move, known: set[str]) -> list[str]:
         """The commits that become changes of a branch that moved, oldest first."""
@@ -228,20 +243,24 @@ class GitPoller(PollingSource):
         elif move.old not in known:
             if elsewhere:
                 return []
-            self.log.warn(
-                "change source {name}: {old}, the last known commit of {branch}, is not to be had any more;"
-                " only the branch's newest commit is reported",
-                name=self.name,
-                old=move.old,
-                branch=move.branch,
-            )
-            return [move.tip]
+            return self._only_tip(move, f"its last known commit, {move.old}, is not to be had any more")
         elif elsewhere and not await remote.related(move.old, move.tip):
             return []
-        new = await remote.new_commits(move.tip, known)
+        new = await remote.new_commits([move.tip], known)
+        if new is None:
+            return self._only_tip(move, "it gained millions of commits")
         if not new and move.old is not None and await remote.gained(move.tip, move.old):
             return [move.tip]
         return new
+
+    def _only_tip(self, move: _Move, why: str) -> list[str]:
+        self.log.warn(
+            "change source {name}: branch {branch}: {why}; only its newest commit is reported",
+            name=self.name,
+            branch=move.branch,
+            why=why,
+        )
+        return [move.tip]
 
     def _was_followed(self, scope: Mapping[str, Any] | None, branch: str) -> bool:
         """Whether a new branch would have been seen by the configuration that the last poll had."""
@@ -310,6 +329,10 @@ class GitPoller(PollingSource):
                 what = f"no branch matches {', '.join(self.branches.patterns[:5])}"
             return Polled(False, f"{what}; there are {_listed(sorted(refs.tips))}")
         return Polled(True, "; ".join([f"follows {_listed(chosen)}", *notes]))
+
+
+def _main_branches(refs: Refs) -> list[str]:
+    return [name for name in dict.fromkeys((refs.head, "main", "master")) if name is not None and name in refs.tips]
 
 
 def _listed(names: Sequence[str]) -> str:

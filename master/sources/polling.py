@@ -63,6 +63,7 @@ class PollingSource(ChangeSource):
     async def activate(self) -> None:
         await super().activate()
         self._failures = 0
+        self._logged.clear()
         self._loop = Loop(self.surroundings.reactor, self._look, self.poll_interval_s, f"change source {self.name!r}")
         self._loop.start()
 

@@ -36,6 +36,7 @@ class Call:
     timeout_s: float
     input: bytes = b""
     lively: bool = False
+    most_output: int = MOST_OUTPUT
     most_s: float = 6 * 3600.0
 
 
@@ -111,7 +112,7 @@ class _Heard:
         if self._call.lively:
             del self.output[:-_TAIL]
             self._still_alive()
-        elif len(self.output) > MOST_OUTPUT:
+        elif len(self.output) > self._call.most_output:
             self.too_long = True
             self.output.clear()
             self.command.kill()

@@ -14,11 +14,12 @@ from .address import Address
 from .branches import LONGEST_NAME, Refs
 from .commits import FORMAT, FORMAT_WITHOUT_COMMENTS, Commit, parse, without
 from .polling import PollFailed
-from .processes import Call, Outcome, Processes
+from .processes import MOST_OUTPUT, Call, Outcome, Processes
 
 LOCAL_S = 600.0
 """What git may take for a question that this host alone answers."""
 PACKING_S = 3600.0
+_TIDY_AGAIN_S = 3600.0
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -59,10 +60,13 @@ class Repository:
 
     def __init__(self, surroundings: Surroundings, folder: Path, address: Address, timeout_s: float) -> None:
         self._in_thread = surroundings.in_thread
+        self._boottime = surroundings.boottime
         self._folder = folder
         self._copy = folder / "copy.git"
         self._address = address
         self._timeout_s = timeout_s
+        self._format = ""
+        self._tidied_at = float("-inf")
         self._processes = Processes(surroundings, folder, {"gitconfig": _GIT_CONFIG})
 
     def stop(self) -> None:
@@ -140,11 +144,15 @@ class Repository:
         answers = (line.split() for line in output.decode("ascii", "replace").splitlines())
         return {words[0] for words in answers if len(words) == 3 and words[1] == "commit"}
 
-    async def new_commits(self, tip: str, known: Iterable[str]) -> list[str]:
-        """All commits reachable from ``tip`` and from none of the known ones, parents before children."""
-        given = "".join([f"{tip}\n", *(f"^{commit}\n" for commit in known)])
-        output = await self._local("rev-list", "--reverse", "--topo-order", "--stdin", given=given)
-        return output.decode("ascii").split()
+    async def new_commits(self, tips: Iterable[str], known: Iterable[str]) -> list[str] | None:
+        """All commits reachable from ``tips`` and from none of the known ones, parents before children. None: millions."""
+        given = "".join([*(f"{commit}\n" for commit in tips), *(f"^{commit}\n" for commit in known)])
+        call = self._call(["rev-list", "--reverse", "--topo-order", "--stdin"], False, given)
+        try:
+            outcome = await self._done(replace(call, most_output=4 * MOST_OUTPUT), False)
+        except _TooLong:
+            return None
+        return outcome.output.decode("ascii").split()
 
     async def gained(self, tip: str, old: str) -> bool:
         """Whether ``tip`` has any commit that ``old`` does not have."""
@@ -185,26 +193,34 @@ class Repository:
         return found
 
     async def tidy(self) -> None:
-        """Pack what many fetches have left, if it is much."""
+        """Pack what many fetches have left, if it is much; at most once in a while."""
+        now = self._boottime()
+        if now - self._tidied_at < _TIDY_AGAIN_S:
+            return
+        self._tidied_at = now
         await self._processes.run(replace(self._call(["gc", "--auto"], False, lively=True), timeout_s=PACKING_S))
 
     async def mend(self, trouble: GitTrouble) -> bool:
         """After a failure: take away what a killed git left behind, and a broken copy. True: it is worth trying again."""
         if trouble.remote:
-            await self._in_thread(_unlock, self._copy)
+            if await self._in_thread(_unlock, self._copy):
+                return True
             check = ["fsck", "--connectivity-only", "--no-dangling", "--no-progress"]
             outcome = await self._processes.run(self._call(check, False, lively=True))
             if outcome.ending.succeeded or outcome.late:
                 return False
-        await self._in_thread(shutil.rmtree, self._copy, True)
+        await self._in_thread(_remove, self._copy)
         return True
 
     async def _ensure_copy(self, object_format: str) -> None:
         if await self.has_copy():
+            if self._format == object_format:
+                return
+            self._format = object_format
             output = await self._local("rev-parse", "--show-object-format")
             if output.decode("ascii", "replace").strip() == object_format:
                 return
-        await self._in_thread(shutil.rmtree, self._copy, True)
+        await self._in_thread(_remove, self._copy)
         how = ("--bare", "--quiet", "--template=", f"--object-format={object_format}")
         await self._done(self._call(["init", *how, str(self._copy)], False, lively=True), False)
 
@@ -264,7 +280,7 @@ class Repository:
         for number, (key, value) in enumerate(settings.items()):
             environment |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         timeout_s = self._timeout_s if remote else max(LOCAL_S, self._timeout_s)
-        return Call(["git", *arguments], environment, timeout_s, given.encode(), lively)
+        return Call(["git", *arguments], environment, timeout_s, given.encode(), lively, MOST_OUTPUT)
 
 
 def _branch(raw: bytes) -> str | None:
@@ -279,6 +295,18 @@ def _kept(branch: str) -> str:
     return f"{_KEPT}/{hashlib.sha256(branch.encode()).hexdigest()[:32]}"
 
 
-def _unlock(copy: Path) -> None:
-    for left in (*copy.glob("*.lock"), *(copy / "refs").rglob("*.lock"), *(copy / "objects" / "pack").glob("tmp_*")):
-        left.unlink(missing_ok=True)
+def _unlock(copy: Path) -> bool:
+    """Take away what a killed git left: whether there were locks."""
+    for unfinished in (copy / "objects" / "pack").glob("tmp_*"):
+        unfinished.unlink(missing_ok=True)
+    locks = [*copy.glob("*.lock"), *(copy / "refs").rglob("*.lock")]
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+    return bool(locks)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

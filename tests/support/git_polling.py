@@ -17,6 +17,7 @@ from locum.master.surroundings import Surroundings
 from locum.schedulers.interface import NotActive, away
 from locum.tests.support.reactors import until
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import formatEvent, globalLogPublisher
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -160,8 +161,10 @@ class MasterSeat:
 class Polling:
     """A poller that is active: ``async with``; ``polled()`` waits for a whole poll that began after the call."""
 
-    def __init__(self, surroundings: Surroundings, workdir: Path, master: Master, repository: Any, **arguments: Any) -> None:
-        arguments = {"poll_interval": 0.1, **arguments}
+    def __init__(
+        self, surroundings: Surroundings, workdir: Path, master: Master, repository: Any, **arguments: Any
+    ) -> None:
+        arguments = {"poll_interval": 60, **arguments}
         self.surroundings = surroundings
         self.poller = GitPoller("app", repository, **arguments)
         self.poller.equip(surroundings, workdir)
@@ -194,6 +197,25 @@ class Polling:
         assert self._running == 0
 
     async def polled(self, bound_s: float = 20.0) -> None:
-        seen = self.polls + self._running
-        await until(self.surroundings, lambda: self.polls > seen, "a whole poll", bound_s)
-        await until(self.surroundings, lambda: self._running or self.polls > seen + 1, "its end", bound_s)
+        """Wait for a whole poll that begins now."""
+        loop = self.poller._loop
+        assert loop is not None
+        await until(self.surroundings, lambda: not loop._running, "the end of a poll", bound_s)
+        seen = self.polls
+        loop.soon()
+        await until(self.surroundings, lambda: self.polls > seen and not loop._running, "a whole poll", bound_s)
+
+
+@contextlib.contextmanager
+def logged() -> Any:
+    """A list that takes in what is logged meanwhile: (level, text)."""
+    lines: list[tuple[str, str]] = []
+
+    def observe(event: Any) -> None:
+        lines.append((event["log_level"].name, formatEvent(event) + str(event.get("log_failure", ""))))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
