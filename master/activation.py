@@ -106,7 +106,7 @@ class Activation:
         self._stopping = True
         self._loop.stop()
         self._progress.stop()
-        closed = [tenure.close(why) for tenure in self.tenures.values()]
+        closed = [self._close(tenure, why) for tenure in self.tenures.values()]
         self.tenures.clear()
         return DeferredList(closed)
 
@@ -260,8 +260,11 @@ class Activation:
     def _drop(self, tenure: Tenure, why: str) -> None:
         if self.tenures.get(tenure.id) is tenure:
             del self.tenures[tenure.id]
+        self._close(tenure, why)
+
+    def _close(self, tenure: Tenure, why: str) -> Deferred[None]:
         standing = self.standing.get(tenure.id)
-        tenure.close(why).addBoth(lambda _: self._put_fresh(standing, tenure))
+        return tenure.close(why).addBoth(lambda _: self._put_fresh(standing, tenure))
 
     def _put_fresh(self, standing: Standing | None, tenure: Tenure) -> None:
         """After a term the instance that stands by is a fresh one: attributes of the old may be dirty."""
