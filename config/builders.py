@@ -14,7 +14,7 @@ from .secret import Secret, carries_credentials
 from .settings import read_settings, setting, settings_of
 from .tree import Mapping, Node, Scalar, Sequence
 
-PROPERTY_REFERENCE = re.compile(r"%\(prop:([A-Za-z_][A-Za-z0-9_.-]*)\)s")
+PROPERTY_REFERENCE = re.compile(r"%\(prop:([A-Za-z_][A-Za-z0-9_.-]*?)(?::-[^)]*)?\)s")
 # What was surely meant as a reference: other programs' %(refname) must get through.
 _MEANT_AS_REFERENCE = re.compile(r"%\(prop\b[^)]*(?:\)s?)?|%\([^()\s]*\)s")
 

@@ -272,3 +272,9 @@ def test_an_error_holds_its_faults_and_says_one_a_line():
 )
 def test_the_nearest_known_word_is_suggested(word, known, meant):
     assert suggest(word, known) == meant
+
+
+def test_a_property_with_a_default_is_no_fault(tmp_path):
+    steps = b'builders: [{name: b, steps: [{shell: [echo, "%(prop:branch:-main)s", "%(prop:a-b:-)s"]}]}]'
+    (builder,) = parse(steps, "t.yaml", {}, tmp_path).builders
+    assert builder.steps[0].command == ("echo", "%(prop:branch:-main)s", "%(prop:a-b:-)s")
