@@ -47,6 +47,9 @@ def run(database_url: str | None, keep: bool) -> int:
     except BrokenPipeError:  # whoever read along has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (Refused, DatabaseError):  # it did not even begin
+        stays = False
+        raise
     finally:
         if stays:
             _tell_where(folder)
@@ -62,17 +65,24 @@ def _played(folder: Path, url: str, git: str, keep: bool) -> int:
             raise Refused(f"{parsed} is not empty; the demo needs an empty database of its own ('createdb' makes one)")
         repository = Repository(folder / "repository", git)
         (folder / "master.yaml").write_text(master_yaml(url, repository.path), encoding="utf-8")
-        with Masters(folder) as masters:
-            try:
-                code = Play(masters, repository, database).perform()
-            except (DemoFailed, DatabaseError) as failure:
-                click.echo(f"FAILED: {failure}")
-                return 1
-        if code == 0 and not keep and parsed.dialect == "postgresql":
-            database.write(upgrading.remove)
-        return code
+        code = 0
+        try:
+            with Masters(folder) as masters:
+                code = _performed(Play(masters, repository, database))
+            return code
+        finally:
+            if code == 0 and not keep:  # also when it was interrupted
+                database.write(upgrading.remove)
     finally:
         database.close()
+
+
+def _performed(play: Play) -> int:
+    try:
+        return play.perform()
+    except (DemoFailed, DatabaseError) as failure:
+        click.echo(f"FAILED: {failure}")
+        return 1
 
 
 @contextlib.contextmanager

@@ -114,7 +114,7 @@ class Masters:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # Ctrl-C is for the demo, which then ends them
-                    preexec_fn=tie,  # safe: no other thread runs yet
+                    preexec_fn=tie,  # noqa: PLW1509 - no other thread runs yet
                 )
 
     def died(self) -> str | None:

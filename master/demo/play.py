@@ -230,11 +230,11 @@ class Play:
     def _report(self, verdict: Verdict) -> None:
         click.echo()
         columns = ("what", "there were", "done once", "lost", "doubled", "went wrong", "started again")
-        rows = [(r.name, r.expected, r.done, r.lost, r.doubled, r.wrong, r.again) for r in verdict.rows]
-        table(columns, rows, "")
+        done = [(r.name, r.expected, r.done, r.lost, r.doubled, r.wrong, r.again) for r in verdict.rows]
+        table(columns, done, "")
         click.echo()
-        columns = ("signal", "from", "to", "scheduler", "first turn after")
-        table(columns, [(t.signal, t.source, t.target, t.scheduler, f"{t.after_s:.2f} s") for t in self._takeovers], "")
+        taken = [(t.signal, t.source, t.target, t.scheduler, f"{t.after_s:.2f} s") for t in self._takeovers]
+        table(("signal", "from", "to", "scheduler", "first turn after"), taken, "")
         click.echo()
         for fault in verdict.faults:
             click.echo(f"! {fault}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def due_ticks(first: int, period_us: int, until: int) -> list[int]:
 def late_commits(name: str, done: Iterable[Done], since: Mapping[int, int]) -> list[str]:
     """Buildsets that were committed under a term after the next one had begun; ``since``: term -> when it began."""
     terms = sorted(since)
-    ends = {term: since[following] for term, following in zip(terms, terms[1:], strict=False)}
+    ends = {term: since[following] for term, following in pairwise(terms)}
     return [
         f"{name}: the buildset for {one.what} was committed under term {one.term} after that term had ended"
         for one in done
