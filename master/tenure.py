@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 
 from ..db import buildsets, changes
 from ..db.effects import Effects, NewFailure
+from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
 from ..schedulers.base import Clustered, answered
@@ -380,6 +381,9 @@ class Tenure:
                 return end.value
             try:
                 step = partial(_send, inner, (yield waits_for))
+            except GeneratorExit:
+                getattr(inner, "close", lambda: None)()
+                raise
             except BaseException as error:  # goes to the code that awaited, as it would without us
                 step = partial(_throw, inner, error)
 
@@ -478,6 +482,9 @@ class Tenure:
             return
         self._forget_timeout(turn)
         self.open = None
+        if failure.check(DatabaseAway, OutcomeUnknown):  # not its code's fault, so it does not count against it
+            self._ended(self, f"the database did not answer a turn: {failure.getErrorMessage()}")
+            return
         if turn.cause is None:
             self._replace()
             return

@@ -67,23 +67,24 @@ class Trusted:
 
 
 class RemoteUnderTest(RemoteDatabase):
-    """Asks ``trouble(what, function)`` before anything goes to the database; it may raise."""
+    """Its threads do their work at once, and answer when the reactor comes round.
 
-    trouble: Callable[[str, Any], None] = staticmethod(lambda what, function: None)
-    statements = 0
+    ``trouble(what, function)`` is asked before anything goes to the database; it may raise.
+    """
 
-    def write(self, function: Any, *args: Any, **kw: Any) -> Any:
-        return execute(self._asked, "write", self.database.write, function, *args, **kw)
+    def __init__(self, database: Database, surroundings: Surroundings) -> None:
+        super().__init__(database, surroundings, self._in_thread_of_its_own)
+        self._clock = surroundings.reactor
+        self.trouble: Callable[[str, Any], None] = lambda what, function: None
 
-    def read(self, function: Any, *args: Any, **kw: Any) -> Any:
-        return execute(self._asked, "read", self.database.read, function, *args, **kw)
+    def _in_thread_of_its_own(self, method: Any, function: Any, *args: Any, **kw: Any) -> Deferred[Any]:
+        def work() -> Any:
+            self.trouble(method.__name__, function)
+            return method(function, *args, **kw)
 
-    def single(self, function: Any, *args: Any, **kw: Any) -> Any:
-        return execute(self._asked, "single", self.database.single, function, *args, **kw)
-
-    def _asked(self, what: str, run: Any, function: Any, *args: Any, **kw: Any) -> Any:
-        self.trouble(what, function)
-        return run(function, *args, **kw)
+        answer: Deferred[Any] = Deferred()
+        execute(work).addBoth(lambda result: self._clock.callLater(0, answer.callback, result))
+        return answer
 
 
 class Bench:
@@ -332,10 +333,10 @@ class Bench:
             if what == "write" or not writes_only:
                 raise DatabaseAway("gone for a while")
 
-        self.remote.trouble = trouble  # type: ignore[method-assign]
+        self.remote.trouble = trouble
 
     def database_back(self) -> None:
-        self.remote.trouble = lambda what, function: None  # type: ignore[method-assign]
+        self.remote.trouble = lambda what, function: None
         self.look()
 
     def ask(self, call: Callable[[], Any]) -> Any:
