@@ -135,14 +135,14 @@ _TERMINATE = Statement(
 )
 
 
-def join(conn: Connection, new: NewMaster, old_incarnation: str | None = None) -> None:
-    """Insert the row of an incarnation, ``up``; the ``old_incarnation`` of this very process is over, its unfinished
+def join(conn: Connection, new: NewMaster, *old_incarnations: str) -> None:
+    """Insert the row of an incarnation, ``up``; the ``old_incarnations`` of this very process are over, their unfinished
     tasks become the new one's.
 
     BadData: another master of that name is up. Atomic.
     """
-    if old_incarnation is not None:
-        _OVER(conn, incarnation=old_incarnation)
+    for old in old_incarnations:
+        _OVER(conn, incarnation=old)
     p = new.process
     _JOIN(
         conn,
@@ -160,8 +160,8 @@ def join(conn: Connection, new: NewMaster, old_incarnation: str | None = None) -
         pid=p.pid,
         pid_started=p.pid_started,
     )
-    if old_incarnation is not None:
-        _ADOPT(conn, incarnation=new.incarnation, old=old_incarnation)
+    for old in old_incarnations:
+        _ADOPT(conn, incarnation=new.incarnation, old=old)
 
 
 def beat(conn: Connection, incarnation: str, left_us: int, offset_us: int, running: str | None) -> Beat | None:

@@ -118,7 +118,8 @@ def show(conn: Connection, task: int) -> ShownTask | None:
             buildsets.c.id == line.buildset_id
         )
     ).one_or_none()
-    shared = json.loads(buildset.properties_json) if buildset else {}
+    pairs = json.loads(buildset.properties_json) if buildset else {}  # name -> [value, source]
+    shared = {name: pair[0] for name, pair in pairs.items()}
     found = conn.execute(
         select(
             steps.c.attempt,

@@ -314,7 +314,8 @@ def _described(conn: Connection, rows: Sequence[Any], names: dict[int, str]) -> 
     claimed = []
     for row in sorted(rows, key=lambda row: (-row.priority, row.id)):
         buildset = buildsets.get(row.buildset_id)
-        properties = json.loads(buildset.properties_json) if buildset else {}
+        with_sources = json.loads(buildset.properties_json) if buildset else {}  # name -> [value, source]
+        properties = {name: pair[0] for name, pair in with_sources.items()}
         claimed.append(
             ClaimedTask(
                 id=row.id,

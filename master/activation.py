@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 from twisted.internet.defer import Deferred, DeferredList
 
-from ..db import changes, holding, members
+from ..db import changes, holding, members, wakeups
 from ..db.effects import Effects, NewFailure
 from ..db.errors import DatabaseError
 from ..db.turns import commit
@@ -303,7 +303,7 @@ class Activation:
         """Let open turns end and commit, for at most 0.3 s, cursors included."""
         for tenure in tenures:
             tenure.save_progress()
-        await _bounded(self._reactor, _all(tenure.wind_down() for tenure in tenures), CLOSE_S)
+        await bounded(self._reactor, _all(tenure.wind_down() for tenure in tenures), CLOSE_S)
 
     async def _give_up(self, tenures: list[Tenure], why: str) -> None:
         if not tenures:
@@ -311,12 +311,12 @@ class Activation:
         await self._settle(tenures)
         terms = [(tenure.id, tenure.term) for tenure in tenures]
         closed = _all(tenure.close(why) for tenure in tenures)
-        await _bounded(self._reactor, closed, CLOSE_S)
+        await bounded(self._reactor, closed, CLOSE_S)
         for tenure in tenures:
             self.tenures.pop(tenure.id, None)
         self._busy_since_beat = True
         for start in range(0, len(terms), 5000):
-            await self._remote.write(holding.release, self._me, terms[start : start + 5000], why)
+            await self._remote.write(_release_and_announce, self._me, terms[start : start + 5000], why)
         self._on_freed()
 
     async def _save_progress(self) -> None:
@@ -339,6 +339,12 @@ def _take_back(
     return taken, holding.load(conn, [t.id for t in taken]), changes.last_number(conn)
 
 
+def _release_and_announce(conn: Connection, me: str, terms: list[tuple[int, int]], why: str) -> None:
+    holding.release(conn, me, terms, why)
+    # With the release, not after it: this process may be gone a moment later, and the others would look only by themselves.
+    wakeups.announce(conn, ["masters", "schedulers"])
+
+
 def _release_and_pause(conn: Connection, me: str, scheduler_id: int, term: int | None, pause_us: int, why: str) -> None:
     if term is not None:
         holding.release(conn, me, [(scheduler_id, term)], why)
@@ -354,7 +360,7 @@ def _all(deferreds: Iterable[Deferred[Any]]) -> Deferred[Any]:
     return DeferredList(list(deferreds), consumeErrors=True)
 
 
-async def _bounded(reactor: Any, waiting: Deferred[Any], seconds: float) -> None:
+async def bounded(reactor: Any, waiting: Deferred[Any], seconds: float) -> None:
     """Wait for it, but not longer; it goes on by itself."""
     if waiting.called:
         return

@@ -27,6 +27,7 @@ from .ids import IdBlock
 from .logs import Log
 from .loop import Loop
 from .membership import LeaseTimes, Membership
+from .process import proved_dead, this_process
 from .reading import change_of, finished_of
 from .surroundings import Pool, RemoteDatabase, Surroundings
 from .tenure import Tenure
@@ -131,6 +132,7 @@ class Incarnation:
             self._lost,
             lambda master: self._peer_lost(master.incarnation),
             self._members,
+            lambda process: proved_dead(process, this_process()),
         )
         committer = Committer(reactor, self.databases.commits, self.id, self.membership.good, self.announcer.say)
         self.tools = Tools(
@@ -169,11 +171,11 @@ class Incarnation:
 
     # -- joining ----------------------------------------------------------------------------------------------------
 
-    async def join(self, new: members.NewMaster, old_incarnation: str | None) -> None:
+    async def join(self, new: members.NewMaster, old_incarnations: Iterable[str]) -> None:
         """Insert our row. BadData: another of our name is up. From here on the lease runs."""
         asked_at = self._surroundings.boottime()
         row = replace(new, incarnation=self.id)
-        await self.databases.beats.write(members.join, row, old_incarnation)
+        await self.databases.beats.write(members.join, row, *old_incarnations)
         self.membership.start(asked_at)
         self._cutter.start()
 
@@ -312,6 +314,7 @@ class Incarnation:
         self._feeds.soon()
         self._messages.soon()
         self._orders.soon()
+        self._pump_all()  # reading for one that lagged behind may have failed, and a clock that was set back have held one up
         self._household.woken({"tasks"})
 
     async def _read_feeds(self) -> None:

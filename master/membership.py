@@ -59,6 +59,7 @@ class Membership:
         on_lost: Callable[[str], None],
         on_peer_lost: Callable[[members.Master], None],
         on_members: Callable[[list[members.Master]], None],
+        proved_dead: Callable[[members.Process], str],
     ) -> None:
         self._surroundings = surroundings
         self._remote = remote
@@ -70,6 +71,7 @@ class Membership:
         self._on_lost = on_lost
         self._on_peer_lost = on_peer_lost
         self._on_members = on_members
+        self._proved_dead = proved_dead
         self.trusted_until = 0.0
         self._silence_from: float | None = None
         self._seen: dict[str, _Seen] = {}
@@ -185,7 +187,10 @@ class Membership:
         self._seen = {incarnation: seen for incarnation, seen in self._seen.items() if incarnation in here}
         for master in self.peers:
             seen = self._seen.get(master.incarnation)
-            if seen is None or seen.beats != master.beats:
+            why_dead = self._proved_dead(master.process)
+            if why_dead:  # of this machine, and certain: no lease need be waited for
+                await self._declare(master, why_dead, lease_ended=False)
+            elif seen is None or seen.beats != master.beats:
                 self._seen[master.incarnation] = _Seen(master.beats, now)
             elif self.good() and self._silence_from is not None:
                 await self._judge(master, now - max(seen.at, self._silence_from))
@@ -196,9 +201,11 @@ class Membership:
         certain = silent_s >= self.times.lease_s + self.times.margin_s
         if not ended and not certain:
             return
-        why = f"no heartbeat for {silent_s:.1f} s"
+        await self._declare(master, f"no heartbeat for {silent_s:.1f} s", lease_ended=not certain)
+
+    async def _declare(self, master: members.Master, why: str, *, lease_ended: bool) -> None:
         if await self._remote.single(
-            members.declare_lost, master.incarnation, master.beats, why, lease_ended=not certain
+            members.declare_lost, master.incarnation, master.beats, why, lease_ended=lease_ended
         ):
             self.log.warn("master {name} is lost: {why}", name=master.name, why=why)
             self._on_peer_lost(master)

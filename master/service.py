@@ -18,7 +18,7 @@ from ..db.orders import Order
 from ..db.urls import DatabaseUrl
 from ..schedulers.base import Clustered
 from ..schedulers.comparing import compared
-from .activation import Standing
+from .activation import Standing, bounded
 from .configuring import Catalogue, Wanted, constructor_fault, wanted
 from .incarnation import Incarnation, lease_times, pause
 from .logs import Log
@@ -29,8 +29,12 @@ from .sources.base import ChangeSource
 from .surroundings import RemoteDatabase, Surroundings
 from .tasks.lost import LostTasks
 from .tasks.runner import TaskRunner
+from .unfreezing import unfreeze
 
 RETRY_S = 2.0
+REJOIN_S = 0.5
+JOINING_S = 2.0
+"""how long a stop waits for a joining that is under way, so as to take it back"""
 SLICE = 200
 LIVE_SETTINGS = ("cluster.", "tasks.", "log.level")
 
@@ -76,6 +80,8 @@ class Master:
         self._catalogue = Catalogue()
         self._setup = Setup()
         self._incarnation: Incarnation | None = None
+        self._joining: Deferred[None] | None = None
+        """while it becomes a member: fires when that is over"""
         self._runner: TaskRunner | None = None
         self._lost_tasks: LostTasks | None = None
         self._lost_loop: Loop | None = None
@@ -85,6 +91,8 @@ class Master:
         self._stopped: Deferred[None] | None = None
         self._draining = False
         self._reconfiguring = False
+        self._wrote_at = surroundings.boottime()
+        self._unfreezer = Loop(surroundings.reactor, self._unfreeze, 0.5, "frozen writers", first_s=0.5)
 
     @property
     def incarnation(self) -> Incarnation | None:
@@ -99,7 +107,9 @@ class Master:
         await self._prepare_database()
         if self._stopping:
             return
-        await self._join(None)
+        if self._url.dialect == "sqlite" and self._threads:
+            self._unfreezer.start()
+        await self._join([])
         self.log.info("master {name} is up", name=self.name)
 
     async def _prepare_database(self) -> None:
@@ -128,7 +138,7 @@ class Master:
     async def _wait_for_name(self, remote: RemoteDatabase) -> str | None:
         for other in await remote.single(members.living):
             # A lease of a process of this machine that is proved dead need not be waited for.
-            if other.name == self.name and proved_dead(other.process):
+            if other.name == self.name and proved_dead(other.process, self._process):
                 await remote.single(
                     members.declare_lost, other.incarnation, other.beats, "its process is gone", lease_ended=False
                 )
@@ -141,25 +151,37 @@ class Master:
             raise CannotStart("it was stopped while it waited for its name to become free")
         await pause(self._surroundings.reactor, seconds)
 
-    async def _join(self, old: Incarnation | None) -> None:
-        """Become a member, under a new incarnation, and begin. Retries while the database is away."""
-        while not self._stopping:
-            incarnation = Incarnation(
-                self._surroundings, self._url, self.config, self.name, self, threads=self._threads
-            )
-            try:
-                await incarnation.join(self._row(), old.id if old else None)
-                await self._settle_in(incarnation)
-                return
-            except BadData:
-                await incarnation.abandon("its name is taken")
-                self._fatal(f"another master named {self.name!r} has joined; give each master a name of its own")
-                return
-            except DatabaseError as error:
-                self.log.warn("joining failed: {error}; trying again", error=error)
-                old = incarnation if not incarnation.membership.over else old
+    async def _join(self, olds: list[str]) -> None:
+        """Become a member, under a new incarnation, and begin. Retries while the database is away.
+
+        ``olds``: incarnations of this process whose rows may still say that they are up.
+        """
+        self._joining = Deferred()
+        try:
+            while not self._stopping:
+                incarnation = Incarnation(
+                    self._surroundings, self._url, self.config, self.name, self, threads=self._threads
+                )
+                try:
+                    await incarnation.join(self._row(), olds)
+                    await self._settle_in(incarnation)
+                    if not incarnation.membership.over:
+                        return
+                    why = "its lease ended while it joined"
+                except BadData:
+                    await incarnation.abandon("its name is taken")
+                    self._fatal(f"another master named {self.name!r} has joined; give each master a name of its own")
+                    return
+                except DatabaseError as error:
+                    why = str(error)
+                self.log.warn("joining failed: {why}; trying again", why=why)
+                self._incarnation = None
+                olds = [*olds, incarnation.id]  # its row may be there: nobody knows
                 await incarnation.abandon("joining failed")
-                await pause(self._surroundings.reactor, RETRY_S)
+                await pause(self._surroundings.reactor, REJOIN_S)
+        finally:
+            joining, self._joining = self._joining, None
+            joining.callback(None)
 
     async def _settle_in(self, incarnation: Incarnation) -> None:
         await self._register(incarnation)
@@ -174,6 +196,18 @@ class Master:
         builders = [(b.name, b.max_parallel, b.on_lost, b.archive) for b in self.config.builders]
         registered, self._builder_ids = await incarnation.register(rows, builders)
         self._registered = {key: row.id for key, row in registered.items()}
+
+    async def _unfreeze(self) -> None:
+        """SQLite: whoever froze while it was writing stops everybody; nothing but its end frees the lock."""
+        if self._surroundings.boottime() - self._wrote_at < self.config.cluster.lease:
+            return
+        pool = self._surroundings.new_pool("locum-unfreeze", 1)
+        database = Database(self._url, clocks=self._surroundings.clocks, label="locum:unfreeze", pool_size=1)
+        try:
+            await pool.in_thread(unfreeze, database, self._surroundings, self._process)
+        finally:
+            pool.stop()
+            database.close()
 
     def _row(self) -> members.NewMaster:
         return members.NewMaster(
@@ -284,19 +318,20 @@ class Master:
 
     def incarnation_over(self, incarnation: Incarnation, why: str) -> None:
         """Deactivate everything at once and join anew."""
-        if incarnation is not self._incarnation:
-            return
+        if incarnation is not self._incarnation or self._joining is not None:
+            return  # whoever lets it join will see that it is over
         self._incarnation = None
 
         async def rejoin() -> None:
             await incarnation.abandon(why)
             if not self._stopping:
-                await self._join(incarnation)
+                await self._join([incarnation.id])
 
         Deferred.fromCoroutine(rejoin()).addErrback(lambda failure: self._fatal(failure.getTraceback()))
 
     def beat(self, incarnation: Incarnation) -> None:
         """Commands may live on."""
+        self._wrote_at = self._surroundings.boottime()
         if self._runner is not None:
             self._runner.beat(self._surroundings.boottime() + self.config.tasks.lost_after * 0.9)
 
@@ -407,9 +442,12 @@ class Master:
         return self._stopped
 
     async def _stop(self, why: str) -> None:
+        if self._joining is not None:
+            await bounded(self._surroundings.reactor, self._joining, JOINING_S)
         incarnation = self._incarnation
         if incarnation is not None:
             await incarnation.end(why)
+        await self._unfreezer.stop()
         if self._lost_loop is not None:
             await self._lost_loop.stop()
         if self._runner is not None:

@@ -14,7 +14,6 @@ from ...db.database import Database
 from ...db.errors import DatabaseAway
 from ...db.naming import NotFound
 from ...db.task_views import LogChunk, ShownTask, StepLine, TaskLine
-from .buildsets import property_value
 from .opening import database_command, json_option
 from .output import clean_output, either, emit_json, fields, iso, moment, say, table, warn
 
@@ -72,7 +71,7 @@ def task_show(database: Database, number: int, as_json: bool) -> None:
     found = _find(database, number)
     if as_json:
         steps = [_step_json(s) for s in found.steps]
-        properties = {name: property_value(pair) for name, pair in found.properties.items()}
+        properties = found.properties
         more = {"scheduler": found.scheduler, "reason": found.reason, "properties": properties, "steps": steps}
         emit_json({**task_json(found.task), **more})
         return
@@ -85,8 +84,8 @@ def task_show(database: Database, number: int, as_json: bool) -> None:
             **{"finished": moment(t.finished_at), "status": t.status_line or None},
         }
     )
-    for name, pair in found.properties.items():
-        say(f"property {name} = {property_value(pair)!r}")
+    for name, value in found.properties.items():
+        say(f"property {name} = {value!r}")
     for s in found.steps:
         ended = f", exit code {s.exit_code}" if s.exit_code is not None else ""
         say(f"attempt {s.attempt}, step {s.number} {s.name}: {s.state}{ended}{': ' + s.why if s.why else ''}")

@@ -6,7 +6,6 @@ ended lease are no proof: the process may live, go on with its steps and join ag
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,11 @@ from ...db import tasks
 from ...db.members import Process
 from ...db.tasks import Holder
 from ..logs import Log
+from ..process import proved_dead
 from ..surroundings import RemoteDatabase, Surroundings
 
 WATCHED_S = 15.0
 """How long this master itself must have seen no beat: the database may have been away for all."""
-HIDDEN = -1
 PROOF_SILENCE_US = 5_000_000
 """Whoever beat within this time is not called dead, whatever it looks like from here."""
 
@@ -96,40 +95,3 @@ class LostTasks:
                 self._announce("tasks")
             if done.completed:
                 self._announce("finished")
-
-
-def proved_dead(holder: Holder, me: Process, proc: Path = Path("/proc")) -> str:
-    """What proves that the holder's process is dead, seen from ``me``; '' if nothing does."""
-    if not holder.machine_id or (holder.machine_id, holder.host) != (me.machine_id, me.host):
-        return ""  # copies of one machine share its id, so the host's name must be the same too
-    if holder.boot_id != me.boot_id:
-        return f"{holder.host} was started anew"
-    started = started_at(holder.pid, proc)
-    if started == HIDDEN:
-        return ""
-    if started is None:
-        return f"its process {holder.pid} has ended"
-    return "" if started == holder.pid_started else f"its process {holder.pid} has ended, another has that number now"
-
-
-def started_at(pid: int, proc: Path = Path("/proc")) -> int | None:
-    """When a process of this machine started, in clock ticks since boot; None: there is none; HIDDEN: it does not tell.
-
-    A zombie has ended.
-    """
-    try:
-        fields = (proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return HIDDEN if _hidden(pid) else None
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-def _hidden(pid: int) -> bool:
-    """Whether it lives, though /proc (mounted with ``hidepid``) does not show it."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        pass
-    return False

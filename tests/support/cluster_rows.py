@@ -19,7 +19,7 @@ PROCESS = members.Process("host", "machine", "boot", 1, 1)
 def join(db: Database, incarnation: str, process: members.Process = PROCESS, old: str | None = None) -> str:
     """An incarnation that is up."""
     new = members.NewMaster(incarnation, f"name-{incarnation}", ("tasks",), "digest", "1", process, 10_000_000)
-    db.write(members.join, new, old)
+    db.write(members.join, new, *([old] if old else []))
     return incarnation
 
 
@@ -68,7 +68,7 @@ def buildset(
         id=number,
         scheduler="quick",
         reason="a test",
-        properties_json=to_json(properties or {}),
+        properties_json=to_json({name: (value, "a test") for name, value in (properties or {}).items()}),
         stamps=tuple(stamps),
         tasks=tuple((task, b, priority) for task, b in zip(tasks, builder_ids, strict=True)),
         changes=tuple(changes),

@@ -7,7 +7,7 @@ import os
 import pytest
 from locum.db.members import Process
 from locum.db.tasks import Holder
-from locum.master.tasks.lost import HIDDEN, proved_dead, started_at
+from locum.master.process import HIDDEN, proved_dead, started_at
 
 ME = Process("host", "machine", "boot", 1, 1)
 GONE = 2**22 + 12345  # above every system's highest
