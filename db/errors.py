@@ -44,6 +44,8 @@ def translated(error: BaseException) -> DatabaseError | None:
             return WrongDatabase(f"a table is missing ({text}); run 'locum db upgrade', or check the database's URL")
         if isinstance(error.orig, sqlite3.OperationalError) and not _SQLITE_AWAY.search(text):
             return BadData(text)  # the driver has one type for an absent disk and for a wrong statement
+        if type(error.orig) is sqlite3.DatabaseError:  # "file is not a database", "... is malformed"
+            return WrongDatabase(f"{text}; is the file a Locum database?")
         if type(error.orig) in (psycopg2.DatabaseError, psycopg2.Error):
             return DatabaseAway(text)  # libpq's own words ("server closed the connection ..."): no SQLSTATE came
         if isinstance(error, _AWAY) or error.connection_invalidated:
