@@ -127,7 +127,7 @@ class Master:
                     await pause(self._surroundings.reactor, RETRY_S)
                     continue
                 except DatabaseError as error:
-                    raise CannotStart(str(error)) from None
+                    raise CannotStart(f"{self._url}: {error}") from None
                 if taken is not None:
                     raise CannotStart(f"{taken}; give this master another name (--name), or stop that one first")
                 return
@@ -285,7 +285,7 @@ class Master:
     def _equip(self, instance: Clustered) -> None:
         if isinstance(instance, ChangeSource):
             instance.equip(self._surroundings, self._workdir() / ".sources")
-        instance.startService()
+        instance.startService()  # type: ignore[no-untyped-call]
 
     def _standing(self) -> Iterable[Standing]:
         for key, one in self._setup.wanted.items():
@@ -307,7 +307,7 @@ class Master:
 
     def _end_service(self, instance: Clustered) -> None:
         try:
-            done = instance.stopService()
+            done = instance.stopService()  # type: ignore[no-untyped-call]
         except Exception as error:
             self.log.error("scheduler {name}: stopService failed: {error}", name=instance.name, error=repr(error))
             return
@@ -435,11 +435,11 @@ class Master:
             if self._draining and self._runner is not None:
                 self._runner.kill()
             return self._stopped
-        self._stopped = Deferred()
+        self._stopped = stopped = Deferred[None]()
         Deferred.fromCoroutine(self._stop(why)).addErrback(
             lambda failure: self.log.error("stopping: {trace}", trace=failure.getTraceback())
-        ).addBoth(lambda _: self._stopped and self._stopped.callback(None))
-        return self._stopped
+        ).addCallback(stopped.callback)
+        return stopped
 
     async def _stop(self, why: str) -> None:
         if self._joining is not None:
