@@ -26,7 +26,6 @@ MOST_SIZE = 4_000_000
 READ_AT_ONCE = 250
 MOST_GONE = 100
 MOST_ASKED = 20
-_MEND_AGAIN_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -115,7 +114,6 @@ class GitPoller(PollingSource):
         }
         self._remote: Repository | None = None
         self._fetched: dict[str, str] = {}
-        self._mended_at = float("-inf")
 
     # -- its life -------------------------------------------------------------------------------------------------
 
@@ -140,14 +138,10 @@ class GitPoller(PollingSource):
         try:
             await self._follow(remote, refs)
         except GitTrouble as trouble:
-            now = self.surroundings.boottime()
-            if now - self._mended_at < _MEND_AGAIN_S:
-                raise
             self._fetched = {}
             if not await remote.mend(trouble):
                 raise
-            self._mended_at = now
-            self.log.warn("change source {name}: its copy is made anew: {why}", name=self.name, why=str(trouble))
+            self.log.warn("change source {name}: its copy was mended: {why}", name=self.name, why=str(trouble))
             await self._follow(remote, refs)
         return self._told(refs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -19,7 +20,7 @@ from .processes import MOST_OUTPUT, Call, Outcome, Processes
 LOCAL_S = 600.0
 """What git may take for a question that this host alone answers."""
 PACKING_S = 3600.0
-_TIDY_AGAIN_S = 3600.0
+_AGAIN_S = 3600.0
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -66,7 +67,7 @@ class Repository:
         self._address = address
         self._timeout_s = timeout_s
         self._format = ""
-        self._tidied_at = float("-inf")
+        self._tidied_at = self._mended_at = float("-inf")
         self._processes = Processes(surroundings, folder, {"gitconfig": _GIT_CONFIG})
 
     def stop(self) -> None:
@@ -116,10 +117,11 @@ class Repository:
         return {branch: found[branch] for branch in tips if branch in found}
 
     async def fetch_commit(self, commit: str) -> bool:
-        """Bring a commit here that no branch may have any more. False: the remote does not give it out."""
+        """Bring a commit here that no branch may have any more. False: the remote does not give it out. GitTrouble."""
         try:
             await self._fetch("--", self._address.url, commit)
         except GitTrouble:
+            await self.refs()  # raises if the remote is away: that is no answer
             return False
         return True
 
@@ -195,16 +197,23 @@ class Repository:
     async def tidy(self) -> None:
         """Pack what many fetches have left, if it is much; at most once in a while."""
         now = self._boottime()
-        if now - self._tidied_at < _TIDY_AGAIN_S:
+        if now - self._tidied_at < _AGAIN_S:
             return
         self._tidied_at = now
         await self._processes.run(replace(self._call(["gc", "--auto"], False, lively=True), timeout_s=PACKING_S))
 
     async def mend(self, trouble: GitTrouble) -> bool:
-        """After a failure: take away what a killed git left behind, and a broken copy. True: it is worth trying again."""
+        """After a failure: take away what a killed git left behind, and, at most once in a while, a broken copy.
+
+        True: it is worth trying again at once.
+        """
+        if await self._in_thread(_unlock, self._copy):
+            return True
+        now = self._boottime()
+        if now - self._mended_at < _AGAIN_S:
+            return False
+        self._mended_at = now
         if trouble.remote:
-            if await self._in_thread(_unlock, self._copy):
-                return True
             check = ["fsck", "--connectivity-only", "--no-dangling", "--no-progress"]
             outcome = await self._processes.run(self._call(check, False, lively=True))
             if outcome.ending.succeeded or outcome.late:
@@ -297,16 +306,19 @@ def _kept(branch: str) -> str:
 
 def _unlock(copy: Path) -> bool:
     """Take away what a killed git left: whether there were locks."""
-    for unfinished in (copy / "objects" / "pack").glob("tmp_*"):
-        unfinished.unlink(missing_ok=True)
-    locks = [*copy.glob("*.lock"), *(copy / "refs").rglob("*.lock")]
-    for lock in locks:
-        lock.unlink(missing_ok=True)
-    return bool(locks)
+    with contextlib.suppress(OSError):
+        for unfinished in (copy / "objects" / "pack").glob("tmp_*"):
+            unfinished.unlink(missing_ok=True)
+        locks = [*copy.glob("*.lock"), *(copy / "refs").rglob("*.lock")]
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+        return bool(locks)
+    return False
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -373,6 +373,33 @@ def test_a_forced_push_whose_old_commits_are_nowhere_any_more_reports_the_tip(tm
     assert any("is not to be had any more" in text for _, text in lines)
 
 
+def test_a_remote_that_fails_just_then_is_no_proof_that_old_commits_are_gone(tmp_path, origin, master):
+    origin.many(10)
+    polling(None, tmp_path, master, origin.url, work="one")
+    origin.git("reset", "-q", "--hard", "HEAD~2")
+    made = [origin.commit("rewritten 1", x="1"), origin.commit("rewritten 2", x="2")]
+
+    async def whole(surroundings):
+        async with Polling(surroundings, tmp_path / "two", master, origin.url) as active:
+            remote = active.poller._remote
+            fetch = remote._fetch
+
+            async def failing(*arguments, **more):
+                if arguments[0] == "--":  # a single commit is asked for
+                    origin.path.rename(tmp_path / "away")
+                return await fetch(*arguments, **more)
+
+            remote._fetch = failing
+            await until(surroundings, lambda: active.polls == 1, "a poll")
+            assert master.revisions == []
+            remote._fetch = fetch
+            (tmp_path / "away").rename(origin.path)
+            await active.polled()
+        assert master.revisions == made
+
+    run(whole)
+
+
 def test_a_dead_process_leaves_no_git_behind(tmp_path, silent):
     script = f"""
 import sys
