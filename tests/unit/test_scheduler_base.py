@@ -1,6 +1,7 @@
 """What BaseScheduler promises whoever writes a scheduler, on the real tenure and committer."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from locum.db import orders
@@ -624,7 +625,7 @@ def test_a_scheduler_that_cannot_be_activated_is_released_with_a_growing_pause(b
     b = bench(lambda: Failing("s", ["unit"]))
     assert b.row.incarnation is None
     b.advance(100)
-    pauses = [later - earlier for earlier, later in zip(attempts, attempts[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(attempts)]
     assert len(pauses) >= 3 and pauses == sorted(pauses) and pauses[0] >= 2 and pauses[-1] > 2 * pauses[0]
 
 
@@ -666,7 +667,7 @@ def test_a_failed_cause_is_tried_again_with_a_growing_delay_and_its_stream_waits
     for _ in range(4):
         tries.append(flaky.failures[f"change:{first}"][1])
         flaky.to(tries[-1] + 0.05)
-    assert [round(b - a) for a, b in zip(tries, tries[1:], strict=False)] == [round(s) for s in RETRY_AFTER_S[1:4]]
+    assert [round(b - a) for a, b in pairwise(tries)] == [round(s) for s in RETRY_AFTER_S[1:4]]
     assert list(flaky.failures) == [f"change:{first}"]
     Flaky.broken = False
     flaky.advance(700)
@@ -757,7 +758,7 @@ def test_a_turn_that_takes_too_long_has_failed_and_nothing_of_it_remains(bench, 
     b.advance(19)
     assert b.failures == {}
     b.advance(1.5)
-    ((attempts, _, error),) = b.failures.values()
+    ((_, _, error),) = b.failures.values()
     assert "turn_timeout, 20 s" in error and b.state == {}
     with pytest.raises(NotActive):
         b.ask(lambda: held[0].setState("n", 2))
