@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from ..config import Entry, Fault, MasterConfig, Plugin, suggest
 from ..schedulers import basic, timed
@@ -112,7 +112,7 @@ class Catalogue:
             )
         if not (isinstance(found, type) and issubclass(found, base)):
             return f"{type_name} is not a subclass of {base.__name__}, so it cannot stand under {section!r}"
-        return found
+        return cast("type[Clustered]", found)
 
 
 def wanted(config: MasterConfig, catalogue: Catalogue) -> tuple[list[Wanted], list[Fault]]:
@@ -166,7 +166,7 @@ def constructor_fault(one: Wanted, entry: Entry) -> Fault | None:
 
 
 @cache
-def parameters(cls: type) -> tuple[frozenset[str], frozenset[str], bool]:
+def parameters(cls: Any) -> tuple[frozenset[str], frozenset[str], bool]:
     """(names a constructor takes, through all its bases as long as each passes ``**kwargs`` on; the required ones of
     them; whether anything at all is taken)."""
     names: set[str] = set()
@@ -177,7 +177,7 @@ def parameters(cls: type) -> tuple[frozenset[str], frozenset[str], bool]:
         if "__init__" not in base.__dict__:
             continue
         passes_on = False
-        for parameter in list(inspect.signature(base.__init__).parameters.values())[1:]:
+        for parameter in list(inspect.signature(base.__dict__["__init__"]).parameters.values())[1:]:
             if parameter.kind is parameter.VAR_KEYWORD:
                 passes_on = True
             elif parameter.kind is not parameter.VAR_POSITIONAL:
@@ -190,7 +190,8 @@ def parameters(cls: type) -> tuple[frozenset[str], frozenset[str], bool]:
 
 
 def _unknown_arguments(cls: type[Clustered], entry: Entry) -> Iterator[Fault]:
-    names, required, anything = parameters(cls)
+    constructor: Any = cls
+    names, required, anything = parameters(constructor)
     if not anything:
         for key in entry.arguments:
             if key not in names:

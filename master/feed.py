@@ -44,6 +44,7 @@ class Feed(Generic[Item]):
         self._on_news = on_news
         self._items: list[Item] = []
         self._numbers: list[int] = []
+        self._known: dict[int, Item] = {}
         self._floor: int | None = None
         """everything with a higher number, up to ``newest``, is in memory"""
         self.newest = 0
@@ -69,7 +70,9 @@ class Feed(Generic[Item]):
     async def read_from(self, number: int) -> list[Item]:
         """The next ones after ``number``, for someone who lags behind what is in memory."""
         rows = await self._remote.single(self._read_after, number, READ_AT_ONCE)
-        return [self._convert(row) for row in rows]
+        items = [self._convert(row) for row in rows]
+        self._know(items)
+        return items
 
     def reaches(self, number: int) -> bool:
         """Whether everything after ``number`` that has been read is still in memory."""
@@ -82,15 +85,17 @@ class Feed(Generic[Item]):
 
     def find(self, numbers: Sequence[int]) -> list[Item] | None:
         """Those of these numbers, in order; None if one is not in memory."""
-        found = []
-        for number in numbers:
-            index = bisect_right(self._numbers, number) - 1
-            if index < 0 or self._numbers[index] != number:
-                return None
-            found.append(self._items[index])
-        return found
+        known = self._known
+        return [known[number] for number in numbers] if all(number in known for number in numbers) else None
+
+    def _know(self, items: list[Item]) -> None:
+        for item in items:
+            self._known[item.number] = item
+        while len(self._known) > 2 * KEEP:
+            del self._known[next(iter(self._known))]
 
     def _append(self, items: list[Item]) -> None:
+        self._know(items)
         self._items += items
         self._numbers += [item.number for item in items]
         self.newest = self._numbers[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -65,6 +66,8 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     """Run a master until SIGTERM or SIGINT; the exit code: 0 stopped, 1 it could not start or had to end."""
     reactor: Any = the_reactor
     log = Log()
+    # Ten thousand schedulers are a large heap that stays: the default thresholds would walk it again and again.
+    gc.set_threshold(50_000, 50, 50)
     stream = open(config.log.file, "a", buffering=1) if config.log.file else sys.stderr  # noqa: SIM115
     start_logging(stream, config.log.format, config.log.level)
     notifier = Notifier.from_environment(os.environ)

@@ -13,6 +13,7 @@ from ..db import buildsets, changes
 from ..db.effects import Effects, NewBuildset, NewSkip, Stamp
 from ..schedulers.catchup import Skip
 from ..schedulers.changes import Change
+from ..schedulers.hooks import begin
 from ..schedulers.interface import BuildsetRequest, FinishedBuildset, NotActive, SchedulerFault, StampFields
 from .changes import validated
 from .reading import change_of
@@ -188,7 +189,7 @@ class Seat:
             apply(turn.effects)
             await tenure.end_own(turn, failed=False)
 
-        return Deferred.fromCoroutine(own())
+        return begin(own())
 
 
 def _stamp(fields: StampFields) -> Stamp:

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from functools import partial
-from inspect import isawaitable
-from types import coroutine
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -26,6 +24,7 @@ from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
 from ..schedulers.base import Clustered, answered
+from ..schedulers.hooks import rest_of
 from ..schedulers.interface import NotActive, away
 from .causes import (
     RETRY_AFTER_S,
@@ -339,22 +338,29 @@ class Tenure:
     def _start(self, cause: Cause) -> None:
         turn = self.open = OpenTurn(cause, Effects(self.id, self.term), self.seat)
         self._begun = self._begun or isinstance(cause, Activation)
+        before, self.tools.running = self.tools.running, self
         try:
-            with self._noted():
-                answer = cause.react(self.scheduler)
+            answer = cause.react(self.scheduler)
+            if isawaitable(answer) and not isinstance(answer, Deferred):
+                coroutine = answer if iscoroutine(answer) else _awaited(answer)
+                ended, answer = _first_step(coroutine)
+                if not ended:
+                    answer = Deferred.fromCoroutine(self._go_on(coroutine, answer))
         except (Exception, SystemExit):
             self._failed(turn, _failure())
             return
-        if isinstance(answer, Deferred):
-            done = answer
-        elif isawaitable(answer):
-            done = Deferred.fromCoroutine(self._awaited(answer))
-        else:
+        finally:
+            self.tools.running = before
+        if not isinstance(answer, Deferred):
             self._end(turn)
             return
+        done = answer
         done.addCallbacks(lambda _: self._end(turn), lambda failure: self._failed(turn, failure))
         if self.open is turn:
             self._limit(turn, done)
+
+    async def _go_on(self, answer: Coroutine[Any, Any, Any], waits_for: Any) -> Any:
+        return await rest_of(answer, waits_for, self._noted)
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:
@@ -364,28 +370,6 @@ class Tenure:
             yield
         finally:
             self.tools.running = before
-
-    async def _awaited(self, answer: Awaitable[Any]) -> Any:
-        return await self._driven(answer)
-
-    @coroutine
-    def _driven(self, answer: Awaitable[Any]) -> Generator[Any, Any, Any]:
-        """Await ``answer``, each piece of it noted."""
-        inner = answer.__await__()
-        step: Callable[[], Any] = partial(next, inner)
-        while True:
-            try:
-                with self._noted():
-                    waits_for = step()
-            except StopIteration as end:
-                return end.value
-            try:
-                step = partial(_send, inner, (yield waits_for))
-            except GeneratorExit:
-                getattr(inner, "close", lambda: None)()
-                raise
-            except BaseException as error:  # goes to the code that awaited, as it would without us
-                step = partial(_throw, inner, error)
 
     def _start_own(self) -> None:
         waiting = self._own.popleft()
@@ -482,7 +466,9 @@ class Tenure:
             return
         self._forget_timeout(turn)
         self.open = None
-        if failure.check(DatabaseAway, OutcomeUnknown):  # not its code's fault, so it does not count against it
+        if isinstance(
+            failure.value, (DatabaseAway, OutcomeUnknown)
+        ):  # not its code's fault, so it does not count against it
             self._ended(self, f"the database did not answer a turn: {failure.getErrorMessage()}")
             return
         if turn.cause is None:
@@ -665,14 +651,16 @@ class Tenure:
                 waiter.callback(None)
 
 
-def _send(inner: Any, value: Any) -> Any:
-    return next(inner) if value is None else inner.send(value)
+def _first_step(coroutine: Coroutine[Any, Any, Any]) -> tuple[bool, Any]:
+    """(True, its answer) of one that never waits: most turns, so they cost no Deferred; else (False, what it waits for)."""
+    try:
+        return False, coroutine.send(None)
+    except StopIteration as end:
+        return True, None if isinstance(end.value, Deferred) else end.value
 
 
-def _throw(inner: Any, error: BaseException) -> Any:
-    if hasattr(inner, "throw"):
-        return inner.throw(error)
-    raise error
+async def _awaited(answer: Awaitable[Any]) -> Any:
+    return await answer
 
 
 def _failure(error: BaseException | None = None) -> Failure:

@@ -33,7 +33,7 @@ from .arguments import (
 )
 from .changes import Change
 from .filters import ChangeFilter
-from .hooks import answered, hook
+from .hooks import answered, begin, hook
 from .interface import BuildsetRequest, FinishedBuildset, MasterInterface, SchedulerFault, StampFields, away
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -282,7 +282,7 @@ class BaseScheduler(Clustered):
             full += passed.values()
             return await self._add(full, (), reason, waited_for, properties, builderNames, priority, kwargs)
 
-        return Deferred.fromCoroutine(add())
+        return begin(add())
 
     def addBuildsetForChanges(
         self,
@@ -314,7 +314,7 @@ class BaseScheduler(Clustered):
             options = {**kwargs, "external_idstring": external_idstring}
             return await self._add(stamps, changes, reason, waited_for, properties, builderNames, priority, options)
 
-        return Deferred.fromCoroutine(add())
+        return begin(add())
 
     def addBuildsetForSourceStamps(
         self,
@@ -336,7 +336,7 @@ class BaseScheduler(Clustered):
             options = {**kwargs, "external_idstring": external_idstring}
             return await self._add(stamps, (), reason, waited_for, properties, builderNames, priority, options)
 
-        return Deferred.fromCoroutine(add())
+        return begin(add())
 
     async def _codebase_defaults(self, codebase: str) -> dict[str, Any]:
         base = self.codebases[codebase]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
-from functools import cache, wraps
-from typing import Any, ParamSpec
+import types
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, partial, wraps
+from typing import Any, ParamSpec, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 
 P = ParamSpec("P")
+T = TypeVar("T")
 
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "activate": (),
@@ -34,9 +37,49 @@ def hook(function: Callable[P, Coroutine[Any, Any, Any]]) -> Callable[P, Any]:
 
     @wraps(function)
     def begun(*args: P.args, **kwargs: P.kwargs) -> Deferred[Any]:
-        return Deferred.fromCoroutine(function(*args, **kwargs))
+        return begin(function(*args, **kwargs))
 
     return begun
+
+
+def begin(coroutine: Coroutine[Any, Any, T]) -> Deferred[T]:
+    """Run ``coroutine`` up to where it first waits; what is left, if anything, goes on when that has come.
+
+    The same as ``Deferred.fromCoroutine``, without its price for code that never waits (most turns do not).
+    """
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as end:
+        return succeed(end.value)
+    except BaseException:  # fromCoroutine hands on whatever it is, and so do we
+        return fail()
+    return Deferred.fromCoroutine(_rest(coroutine, waits_for))
+
+
+async def _rest(coroutine: Coroutine[Any, Any, T], waits_for: Any) -> T:
+    return await rest_of(coroutine, waits_for, nullcontext)
+
+
+@types.coroutine
+def rest_of(
+    coroutine: Coroutine[Any, Any, T], waits_for: Any, around: Callable[[], AbstractContextManager[Any]]
+) -> Generator[Any, Any, T]:
+    """What is left of a coroutine that waits for ``waits_for``; each piece of it runs inside ``around()``."""
+    while True:
+        step: Callable[[], Any]
+        try:
+            step = partial(coroutine.send, (yield waits_for))
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as error:  # goes to the code that awaited, as it would without us
+            step = partial(coroutine.throw, error)
+        try:
+            with around():
+                waits_for = step()
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
 
 
 async def answered(value: Any) -> Any:
