@@ -25,6 +25,7 @@ from .urls import DatabaseUrl
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_SWITCH_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +192,25 @@ class Database:
         try:
             raw.create_function("locum_now", 0, self._clocks.wall_us)
             raw.create_function("locum_boottime", 0, self._clocks.boottime_us)
-            raw.execute("PRAGMA journal_mode=WAL")
+            self._switch_to_wal(raw)
             raw.execute("PRAGMA synchronous=FULL")
             raw.execute("PRAGMA foreign_keys=ON")
         except BaseException:
             raw.close()
             raise
         return raw
+
+    def _switch_to_wal(self, raw: sqlite3.Connection) -> None:
+        # Of two that open a new file at once, SQLite tells one at once that it is locked, whatever the time-out.
+        tries = max(1, int(self.bounds.lock_s / _SWITCH_S))
+        for left in range(tries - 1, -1, -1):
+            try:
+                raw.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if not left or "locked" not in str(error):
+                    raise
+            threading.Event().wait(_SWITCH_S)
 
     def _connect_postgresql(self, role: str) -> Any:
         raw = psycopg2.connect(

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-_PASSWORD = re.compile(r"(?<=://)([^/?#@]*?):([^/?#]*)@")
+# As libpq reads it: what stands before an '@' that stands before the first '/'. The other is of those who did not escape
+# a '/' in a password: libpq would take the password for a port, and say so in an error.
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):([^/]*)@")
+_STRAY_PASSWORD = re.compile(r"(?<=://)([^/@:]*):([^@=]*/[^@=]*)@")
 _PASSWORD_PARAMETER = re.compile(r"(?i)([?&](?:ssl)?password=)[^&]*")
 
 
 def without_password(url: str) -> str:
     """``url`` fit to be shown: its password, wherever it stands, is ``***``."""
-    return _PASSWORD_PARAMETER.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
+    for password in (_PASSWORD, _STRAY_PASSWORD):
+        url = password.sub(r"\1:***@", url)
+    return _PASSWORD_PARAMETER.sub(r"\1***", url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,11 @@ class DatabaseUrl:
         if scheme == "sqlite" and colon and rest.startswith("/") and len(rest) > 1:
             path = (base_dir / rest[1:]).resolve()
             return cls("sqlite", f"sqlite:///{path}", path=path)
-        if rest.split("/")[0].count("@") > 1 or re.search(r"[\0\s]", url):
-            raise ValueError("the database's URL has an '@' or a space inside its user or password; write '@' as %40")
+        if rest.split("/")[0].count("@") > 1 or re.search(r"[\0\s]", url) or _STRAY_PASSWORD.search(url):
+            raise ValueError(
+                "the database's URL has an '@', a '/' or a space inside its user or password; write '@' as %40, '/' as"
+                " %2F and a space as %20"
+            )
         if scheme in ("postgresql", "postgres", "postgresql+psycopg2") and colon:
             return cls("postgresql", shown, libpq=f"postgresql://{rest}")
         raise ValueError(
