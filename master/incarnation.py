@@ -147,7 +147,7 @@ class Incarnation:
             committer=committer,
             timezone=config.cluster.timezone,
             turn_timeout_s=config.cluster.turn_timeout,
-            note_failure=lambda *failure: self.activation.note_failure(*failure),
+            note_failure=lambda *failure: self.activation.note_failure(*failure),  # noqa: PLW0108 - there is no activation yet
         )
         self.activation = Activation(
             reactor,
