@@ -257,7 +257,9 @@ class Model:
         ).fetchone()
         n = int(found[0]) if found else 0
         if row.turns != known.turns or n != known.turns - known.answers:
-            raise Violation(f"P5: {row.name} counts {n}, its row {row.turns}; {known.turns} turns, {known.answers} of them for messages")
+            raise Violation(
+                f"P5: {row.name} counts {n}, its row {row.turns}; {known.turns} turns, {known.answers} of them for messages"
+            )
 
     def _timers(self, scheduler_id: int) -> list[tuple[str, int]]:
         return self.raw.execute("SELECT key, due FROM timers WHERE scheduler_id = ?", (scheduler_id,)).fetchall()

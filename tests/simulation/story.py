@@ -40,6 +40,7 @@ DEEDS = (
     "rebalance",
     "force",
     "roll",
+    "clock",
 )
 NOW_AND_THEN = 400
 LEASES = (("10s", "2s"), ("4s", "1s"), ("6s", "1s"))
@@ -98,7 +99,7 @@ class Story:
         world.chances["slow turn"] = rng.choice((0.0, 0.05, 0.2))
         world.wake_lost = rng.choice((0.0, 0.1, 0.5, 1.0))
         world.wake_late_s = rng.choice((0.01, 0.1, 1.0))
-        every = {"change": 1.5, "disable": 40, "move": 30, "rebalance": 60, "force": 10}
+        every = {"change": 1.5, "disable": 40, "move": 30, "rebalance": 60, "force": 10, "clock": 120}
         self.every = {deed: every.get(deed, 45) * rng.uniform(0.5, 3) for deed in DEEDS}
         for deed in DEEDS:
             if deed != "change" and rng.random() < 0.4:
@@ -134,7 +135,7 @@ class Story:
             process.thaw()
         for name in sorted(self.disabled):
             self._enable(name)
-        world.run_until(world.now_us + 120 * SECOND)
+        world.run_until(world.now_us + 80 * SECOND)
         for _ in range(40):  # what has failed often is tried again late
             if not self._patience_needed():
                 break
@@ -187,6 +188,8 @@ class Story:
             self._order(orders.rebalance, "sim")
         elif deed == "force":
             self._force()
+        elif deed == "clock":
+            self._set_clock(rng.choice((-20.0, -3.0, -0.4, 0.4, 3.0, 45.0, 400.0)))
         elif deed == "roll":
             for process in list(world.processes):
                 process.stop()
@@ -211,6 +214,12 @@ class Story:
                 process.cut_off = False
 
             world.later(int(rng.choice((1, 4, 12, 30)) * SECOND), "", join_up, None)
+
+    def _set_clock(self, seconds: float) -> None:
+        """Somebody sets the host's wall clock. Seconds in peace are few, so it is not set far back."""
+        self.world.note(f"the wall clock is set {seconds:+} s")
+        self.world.wall_offset_us += int(seconds * SECOND)
+        self.model.jumped = True
 
     def _back(self) -> None:
         self.world.outage = False

@@ -165,7 +165,12 @@ class Call:
         if fate == "away":
             return self._reply(Failure(self._lost() if self.how == "single" else DatabaseAway("simulated")))
         if fate == "ghost":  # the connection broke, and the server carries it out all the same, later
-            world.later(int(world.rng.uniform(0.001, 4) * SECOND), "", lambda: world.perform(self), None)
+            world.later(
+                int(world.rng.choice((0.005, 0.02, 4.0)) * world.rng.random() * SECOND),
+                "",
+                lambda: world.perform(self),
+                None,
+            )
             return self._reply(Failure(self._lost()))
         result = world.perform(self)
         if fate == "kill after":
