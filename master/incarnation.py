@@ -310,11 +310,10 @@ class Incarnation:
                 tenure.pump()
 
     async def _look_everywhere(self) -> None:
-        self._pump_all()  # one that lags may have failed to read
+        self._pump_all()  # one that lags may have failed to read; a clock that was set back may have held one up
         self._feeds.soon()
         self._messages.soon()
         self._orders.soon()
-        self._pump_all()  # reading for one that lagged behind may have failed, and a clock that was set back have held one up
         self._household.woken({"tasks"})
 
     async def _read_feeds(self) -> None:
