@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 
@@ -25,6 +26,7 @@ class Stamp:
     content: str
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def of(
         cls,
         codebase: str = "",

@@ -267,6 +267,12 @@ _HOLDERS = Statement(
 )
 
 
+def waiting(conn: Connection, builder_ids: Iterable[int]) -> bool:
+    """Whether a task of one of these builders is queued: one statement, no lock."""
+    ids = [(i,) for i in sorted(builder_ids)]
+    return bool(ids) and _WAITING_BUILDERS.with_rows(conn, ids).first() is not None
+
+
 def claim(conn: Connection, incarnation: str, builder_ids: Iterable[int], most: int) -> list[ClaimedTask]:
     """Give ``incarnation`` up to ``most`` queued tasks of these builders, the highest priority first, then the oldest.
 

@@ -36,7 +36,7 @@ class IdBlock:
                 self._free[0] = block[len(used) :]
         self._left -= n
         if self._left < self._size // 2 and self._asking is None:
-            self._size = min(LARGEST, self._size * 2)
+            self._size = min(LARGEST, self._size * 4)
             self._ask(self._size).addErrback(lambda failure: None)  # the next refill() tells whoever waits
         return ids
 

@@ -68,6 +68,8 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     log = Log()
     # Ten thousand schedulers are a large heap that stays: the default thresholds would walk it again and again.
     gc.set_threshold(50_000, 50, 50)
+    # A thread that has its answer from the database must not wait long for a reactor that is busy with turns.
+    sys.setswitchinterval(0.001)
     stream = open(config.log.file, "a", buffering=1) if config.log.file else sys.stderr  # noqa: SIM115
     start_logging(stream, config.log.format, config.log.level)
     notifier = Notifier.from_environment(os.environ)

@@ -100,7 +100,22 @@ def decide(
     ``identity`` names the scheduler or stored schedule: its jitter depends on it. Nothing is due when ``now`` has not passed
     ``last_examined`` (a clock that went back): the window stays closed until it has.
     """
-    return _Window(rule, policy, last_examined, now, active_since, identity).decision()
+    return _one_on_time(rule, policy, last_examined, now, active_since) or _Window(
+        rule, policy, last_examined, now, active_since, identity
+    ).decision()
+
+
+def _one_on_time(
+    rule: TimeRule, policy: Policy, last_examined: Instant, now: Instant, active_since: Instant
+) -> Decision | None:
+    """The common case, worked out with two questions to the rule: exactly one time is due, and it came while active."""
+    due = None if policy.jitter_us or policy.grace_us is not None else rule.after(last_examined)
+    if due is None or due > now or due < active_since:
+        return None
+    following = rule.after(due)
+    if following is not None and following <= now:
+        return None
+    return Decision((due,), (), following, following, now)
 
 
 def skipped(rule: TimeRule, after: Instant, until: Instant, reason: str) -> Skip | None:

@@ -54,7 +54,7 @@ class LostTasks:
     async def step(self) -> None:
         """Look once; a database that does not answer starts every silence anew."""
         try:
-            holders = await self.remote.read(tasks.holders)
+            holders = await self.remote.single(tasks.holders)
         except Exception:
             self._seen.clear()
             raise

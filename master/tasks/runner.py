@@ -148,8 +148,8 @@ class TaskRunner:
             if self._in_doubt:
                 await self._give_back()
             free = self._settings.max_running - len(self._running)
-            if free < 1:
-                return
+            if free < 1 or not await self._remote.single(tasks.waiting, list(self._ids)):
+                return  # one statement, and no write transaction, while there is nothing to do
             try:
                 claimed = await self._remote.write(tasks.claim, self._incarnation, list(self._ids), free)
             except OutcomeUnknown:
