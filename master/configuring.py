@@ -46,8 +46,11 @@ class Wanted:
         return self.cls.__name__
 
     def make(self) -> Clustered:
-        """A new instance; whatever its constructor raises goes through."""
-        return self.cls(**self.arguments)
+        """A new instance; whatever its constructor raises goes through, except that it cannot end this process."""
+        try:
+            return self.cls(**self.arguments)
+        except SystemExit as error:
+            raise RuntimeError(f"its constructor calls sys.exit({error.code!r})") from None
 
 
 class Catalogue:

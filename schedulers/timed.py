@@ -206,7 +206,7 @@ class Nightly(Timed):
         rule = self._rules.get(timezone)
         if rule is None:
             if isinstance(self.calendar, str):
-                rule = CronRule.parse(self.calendar, timezone)
+                rule = _parsed(self.calendar, timezone)
             else:
                 rule = CronRule.from_nightly(**self.calendar, timezone=timezone)
             self._rules[timezone] = rule
@@ -217,6 +217,14 @@ class Nightly(Timed):
 
     def fingerprint(self) -> Any:
         return ["nightly", self.calendar, self.timezone or self.master.timezone]
+
+
+def _parsed(cron: str, timezone: str) -> CronRule:
+    try:
+        return CronRule.parse(cron, timezone)
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(text if text.startswith("timezone:") else f"cron: {text}") from None
 
 
 def _rule_of(fingerprint: Any, anchor: int) -> TimeRule | None:
