@@ -5,6 +5,7 @@ All times are microseconds since the epoch, by the database's clock.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,8 @@ class SchedulerLine:
     change_cursor: int | None
     finished_cursor: int | None
     turns: int
+    trouble: str | None
+    """what a change source says is wrong with it, such as a remote that does not answer; None: nothing"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,10 @@ _UNHELD = (
     " AND o.term = (SELECT max(p.term) FROM ownership p WHERE p.scheduler_id = s.id)"
     " WHERE s.enabled AND coalesce(m.state, 'lost') NOT IN ('up', 'stopping')"
 )
+_TROUBLE = (
+    "SELECT s.id, t.value_json FROM scheduler_state t JOIN schedulers s ON s.id = t.scheduler_id"
+    " WHERE s.kind = 'change_source' AND t.key = 'status'"
+)
 _GROUP = " GROUP BY s.id"
 _EVERY = {
     "schedulers": Statement(_SCHEDULERS + " ORDER BY s.kind, s.name"),
@@ -199,6 +206,7 @@ _EVERY = {
     "standby": Statement(_STANDBY + " ORDER BY m.name"),
     "waiting": Statement(_WAITING + _GROUP),
     "unheld": Statement(_UNHELD),
+    "trouble": Statement(_TROUBLE),
 }
 _SINGLE = {
     "schedulers": Statement(_SCHEDULERS + _ONE),
@@ -207,6 +215,7 @@ _SINGLE = {
     "standby": Statement(_STANDBY + _ONE + " ORDER BY m.name"),
     "waiting": Statement(_WAITING + _ONE + _GROUP),
     "unheld": Statement(_UNHELD + _ONE),
+    "trouble": Statement(_TROUBLE + _ONE),
 }
 _FAILURE_LINES = Statement(
     "SELECT s.name, s.kind, f.cause, f.attempts, f.first_at, f.last_at, f.retry_at, f.error FROM failures f"
@@ -293,9 +302,16 @@ def _lines(conn: Connection, ask: Mapping[str, Statement], which: Mapping[str, i
     digests: dict[int, dict[str, str]] = {}
     for scheduler_id, name, digest in ask["standby"](conn, **which):
         digests.setdefault(scheduler_id, {})[name] = digest
+    trouble = {row.id: _trouble(row.value_json) for row in ask["trouble"](conn, **which)}
     return [
-        _line(row, due, failed, waiting, unheld, digests.get(row.id, {})) for row in ask["schedulers"](conn, **which)
+        _line(row, due, failed, waiting, unheld, digests.get(row.id, {}), trouble.get(row.id))
+        for row in ask["schedulers"](conn, **which)
     ]
+
+
+def _trouble(value_json: str) -> str | None:
+    status = json.loads(value_json)
+    return str(status.get("text")) if isinstance(status, dict) and status.get("ok") is False else None
 
 
 def _line(
@@ -305,6 +321,7 @@ def _line(
     waiting: Mapping[int, int],
     unheld: Mapping[int, tuple[int | None, str | None]],
     digests: Mapping[str, str],
+    trouble: str | None,
 ) -> SchedulerLine:
     holder = row.master if row.held else None
     return SchedulerLine(
@@ -331,4 +348,5 @@ def _line(
         change_cursor=row.change_cursor,
         finished_cursor=row.finished_cursor,
         turns=row.turns,
+        trouble=trouble,
     )

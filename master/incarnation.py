@@ -38,14 +38,30 @@ FALLBACK_S = 10.0
 BLOCKED_AFTER_S = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """A scheduler blocked this process for so long that it was no member any more when that could be said."""
+
+    id: int
+    name: str
+    kind: str
+    seconds: float
+
+
 class Household(Protocol):
     """What an incarnation needs of its process."""
 
     def incarnation_over(self, incarnation: Incarnation, why: str) -> None:
         """It must not act any more."""
 
+    def outdated(self, incarnation: Incarnation, why: str) -> None:
+        """The database has become one that this release cannot work with: stand down for good."""
+
     def beat(self, incarnation: Incarnation) -> None:
         """A heartbeat was answered."""
+
+    def accused(self, accusation: Accusation) -> None:
+        """To be written once this process is a member again."""
 
     def woken(self, topics: set[str]) -> None:
         """Something is new about topics that are not the schedulers' own."""
@@ -130,6 +146,7 @@ class Incarnation:
             lambda: None if self.tools.running is None else self.tools.running.name,
             self._beat,
             self._lost,
+            lambda why: self._household.outdated(self, why),
             lambda master: self._peer_lost(master.incarnation),
             self._members,
             lambda process: proved_dead(process, this_process()),
@@ -242,8 +259,10 @@ class Incarnation:
         else:
             self._listener = FileWatchman(database, self.id, hint, call, self.woken, self._peer_lost)
         self._listener.start()
+        # Before others take over: it is then still this incarnation that holds the culprit.
+        blocked_after_s = min(BLOCKED_AFTER_S, self._config.cluster.lease / 2)
         self._block_watch = BlockWatch(
-            call, self._surroundings.boottime, lambda: self.tools.running, self._blocked, BLOCKED_AFTER_S
+            call, self._surroundings.boottime, lambda: self.tools.running, self._blocked, blocked_after_s
         )
         self._block_watch.start()
 
@@ -301,7 +320,14 @@ class Incarnation:
         """In a thread: the reactor does not answer while this scheduler's code runs."""
         self.log.error("scheduler {name} has blocked its master for {s:.1f} s", name=tenure.name, s=seconds)
         database = self.databases.work.database
-        if database.write(orders.blocked, tenure.id, tenure.name, tenure.kind, self.id, seconds):
+        times = 0
+        try:
+            times = database.write(orders.blocked, tenure.id, tenure.name, tenure.kind, self.id, seconds)
+        finally:
+            if not times:  # too late: others have taken over. Said again when this process is a member again
+                accusation = Accusation(tenure.id, tenure.name, tenure.kind, seconds)
+                self._surroundings.reactor.callFromThread(self._household.accused, accusation)
+        if times > 1:
             database.single(wakeups.announce, ["schedulers"])
 
     def _pump_all(self) -> None:

@@ -42,7 +42,7 @@ class Membership:
     """Heartbeats of one incarnation, and the watch over the others.
 
     ``on_beat(beat)`` after every answered one; ``on_lost(why)`` once, when the incarnation is over: its lease ran out, or
-    others declared it lost; ``on_peer_lost(master)`` when this master has declared another lost.
+    others declared it lost; ``on_outdated(why)`` when the schema is too new for this release; ``on_peer_lost(master)`` when this master has declared another lost.
     """
 
     log = Log()
@@ -57,6 +57,7 @@ class Membership:
         running: Callable[[], str | None],
         on_beat: Callable[[members.Beat], None],
         on_lost: Callable[[str], None],
+        on_outdated: Callable[[str], None],
         on_peer_lost: Callable[[members.Master], None],
         on_members: Callable[[list[members.Master]], None],
         proved_dead: Callable[[members.Process], str],
@@ -69,6 +70,7 @@ class Membership:
         self._running = running
         self._on_beat = on_beat
         self._on_lost = on_lost
+        self._on_outdated = on_outdated
         self._on_peer_lost = on_peer_lost
         self._on_members = on_members
         self._proved_dead = proved_dead
@@ -131,7 +133,9 @@ class Membership:
             self._lost("it was declared lost")
             return
         if beat.oldest_compatible > SCHEMA_VERSION:
-            self._lost(
+            self.over = True
+            self._disarm()
+            self._on_outdated(
                 f"the database needs a release of schema version {beat.oldest_compatible}, this one has {SCHEMA_VERSION}"
             )
             return

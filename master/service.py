@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from .. import __version__
 from ..config import ConfigError, Difference, MasterConfig, Secret, compare, load
-from ..db import members, upgrading
+from ..db import members, orders, upgrading
 from ..db.database import Database
 from ..db.errors import BadData, DatabaseAway, DatabaseError, OutcomeUnknown
 from ..db.orders import Order
@@ -20,7 +20,7 @@ from ..schedulers.base import Clustered
 from ..schedulers.comparing import compared
 from .activation import Standing, bounded
 from .configuring import Catalogue, Wanted, constructor_fault, wanted
-from .incarnation import Incarnation, lease_times, pause
+from .incarnation import Accusation, Incarnation, lease_times, pause
 from .logs import Log
 from .loop import Loop
 from .membership import wait_for_name
@@ -91,6 +91,7 @@ class Master:
         self._stopped: Deferred[None] | None = None
         self._draining = False
         self._reconfiguring = False
+        self._accusations: list[Accusation] = []
         self._wrote_at = surroundings.boottime()
         self._unfreezer = Loop(surroundings.reactor, self._unfreeze, 0.5, "frozen writers", first_s=0.5)
 
@@ -121,7 +122,7 @@ class Master:
                 try:
                     migrate = self.config.database.upgrade == "auto"
                     await pool.in_thread(upgrading.prepare, database, migrate=migrate)
-                    taken = await self._wait_for_name(remote)
+                    taken = await self._reason_not_to_start(remote)
                 except (DatabaseAway, OutcomeUnknown) as error:
                     self.log.warn("the database is away: {error}; trying again", error=error)
                     await pause(self._surroundings.reactor, RETRY_S)
@@ -129,22 +130,47 @@ class Master:
                 except DatabaseError as error:
                     raise CannotStart(f"{self._url}: {error}") from None
                 if taken is not None:
-                    raise CannotStart(f"{taken}; give this master another name (--name), or stop that one first")
+                    raise CannotStart(taken)
                 return
         finally:
             pool.stop()
             database.close()
 
-    async def _wait_for_name(self, remote: RemoteDatabase) -> str | None:
+    async def _reason_not_to_start(self, remote: RemoteDatabase) -> str | None:
+        elsewhere = await self._master_on_another_host(remote)
+        if elsewhere is not None:
+            return elsewhere
         for other in await remote.single(members.living):
             # A lease of a process of this machine that is proved dead need not be waited for.
             if other.name == self.name and proved_dead(other.process, self._process):
                 await remote.single(
                     members.declare_lost, other.incarnation, other.beats, "its process is gone", lease_ended=False
                 )
-        return await wait_for_name(
+        taken = await wait_for_name(
             remote, self._surroundings, self.name, lease_times(self.config), self._pause_unless_stopping
         )
+        return taken and f"{taken}; give this master another name (--name), or stop that one first"
+
+    async def _master_on_another_host(self, remote: RemoteDatabase) -> str | None:
+        """SQLite serves the masters of one host: its lease clock and its locks are that host's."""
+        if self._url.dialect != "sqlite":
+            return None
+
+        async def foreign() -> dict[str, members.Master]:
+            found = await remote.single(members.living)
+            return {m.incarnation: m for m in found if m.process.boot_id != self._process.boot_id}
+
+        before = {i: m.beats for i, m in (await foreign()).items()}
+        deadline = self._surroundings.boottime() + 2 * self.config.cluster.heartbeat + 1.0
+        while before and self._surroundings.boottime() < deadline:
+            await self._pause_unless_stopping(min(0.5, self.config.cluster.heartbeat))
+            for incarnation, master in (await foreign()).items():
+                if master.beats != before.get(incarnation):
+                    return (
+                        f"master {master.name!r} uses this SQLite file on another host, {master.process.host};"
+                        " masters on several hosts need PostgreSQL"
+                    )
+        return None
 
     async def _pause_unless_stopping(self, seconds: float) -> None:
         if self._stopping:
@@ -188,6 +214,7 @@ class Master:
         self._incarnation = incarnation
         if "tasks" in self.config.master.roles:
             self._start_tasks(incarnation)
+        await self._accuse(incarnation)
         standing = {s.id: s for s in self._standing()}
         await incarnation.begin(standing, self._builder_ids, active="schedulers" in self.config.master.roles)
 
@@ -279,13 +306,20 @@ class Master:
             raise ConfigError(faults)
         for key, instance in setup.instances.items():
             if instance is not old.instances.get(key):
-                self._equip(instance)
+                try:
+                    self._equip(instance)
+                except Exception as error:  # tried again, with another instance, when it is to be activated here
+                    self.log.error("scheduler {name}: startService failed: {error}", name=key[1], error=repr(error))
         return setup
 
     def _equip(self, instance: Clustered) -> None:
         if isinstance(instance, ChangeSource):
             instance.equip(self._surroundings, self._workdir() / ".sources")
-        instance.startService()  # type: ignore[no-untyped-call]
+        try:
+            instance.startService()  # type: ignore[no-untyped-call]
+        except BaseException:
+            instance.running = 0  # it may have up-called first
+            raise
 
     def _standing(self) -> Iterable[Standing]:
         for key, one in self._setup.wanted.items():
@@ -329,11 +363,33 @@ class Master:
 
         Deferred.fromCoroutine(rejoin()).addErrback(lambda failure: self._fatal(failure.getTraceback()))
 
+    def outdated(self, incarnation: Incarnation, why: str) -> None:
+        """Stand down for good: nothing of this release may act on that database."""
+        self._incarnation = None
+        Deferred.fromCoroutine(_ended(incarnation, why)).addBoth(lambda _: self._fatal(f"{why}; install that release"))
+
     def beat(self, incarnation: Incarnation) -> None:
         """Commands may live on."""
         self._wrote_at = self._surroundings.boottime()
         if self._runner is not None:
             self._runner.beat(self._surroundings.boottime() + self.config.tasks.lost_after * 0.9)
+
+    def accused(self, accusation: Accusation) -> None:
+        """Count it now, or when this process is a member again."""
+        self._accusations.append(accusation)
+        if self._incarnation is not None:
+            Deferred.fromCoroutine(self._accuse(self._incarnation)).addErrback(
+                lambda failure: self.log.warn("noting a blocker: {e}", e=failure.getErrorMessage())
+            )
+
+    async def _accuse(self, incarnation: Incarnation) -> None:
+        while self._accusations:
+            a = self._accusations.pop(0)
+            try:
+                await incarnation.databases.work.write(orders.blocked, a.id, a.name, a.kind, None, a.seconds)
+            except DatabaseError:
+                self._accusations.append(a)
+                raise
 
     def woken(self, topics: set[str]) -> None:
         """Something may be queued, or somebody's tasks lost."""
@@ -466,6 +522,10 @@ class Master:
     def _fatal(self, why: str) -> None:
         self.log.error("master {name} ends: {why}", name=self.name, why=why)
         self._on_end(1)
+
+
+async def _ended(incarnation: Incarnation, why: str) -> None:
+    await incarnation.abandon(why)
 
 
 def run(config: MasterConfig, *, name: str, config_path: Path) -> int:

@@ -109,6 +109,8 @@ def _of_scheduler(line: SchedulerLine) -> list[Need]:
         found.append(
             Need(_named(line), what, f"see 'locum scheduler failures {line.name}', then retry or discard them")
         )
+    if line.trouble and line.enabled:
+        found.append(Need(_named(line), line.trouble, "mend what it says; it goes on by itself then"))
     return found
 
 

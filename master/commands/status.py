@@ -91,6 +91,7 @@ def scheduler_json(s: SchedulerLine) -> dict[str, Any]:
         "standby": list(s.standby),
         "digests": dict(s.digests),
         "failures": s.failures,
+        "trouble": s.trouble,
         "set_aside": s.set_aside,
         "messages_waiting": s.messages_waiting,
         "change_cursor": s.change_cursor,
