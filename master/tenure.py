@@ -516,7 +516,15 @@ class Tenure:
         elif isinstance(cause, TriedAgain):
             self.tools.reactor.callLater(pause_us / 1e6, self._try_again, cause)
             return
-        self.tools.reactor.callLater(pause_us / 1e6 + 0.01, self.pump)
+        self._go_on_later(cause.stream)
+
+    def _go_on_later(self, stream: str) -> None:
+        """Pump once ``stream`` is not blocked any more, by the database's clock, which may be set back meanwhile."""
+        left_us = self._blocked.get(stream, 0) - self.tools.clock.now()
+        if left_us > 0 and not self.over:
+            self.tools.reactor.callLater(max(0.1, left_us / 1e6 + 0.01), self._go_on_later, stream)
+        else:
+            self.pump()
 
     def _try_again(self, cause: TriedAgain) -> None:
         if not self.over:
@@ -556,8 +564,9 @@ class Tenure:
             self._attempts[cause] = attempts
             stream = cause.split(":", 1)[0]
             if retry_at > now:
-                self._blocked[cause if stream == "timer" else stream] = retry_at
-                self.tools.reactor.callLater(pause_s, self.pump)
+                stream = cause if stream == "timer" else stream
+                self._blocked[stream] = retry_at
+                self.tools.reactor.callLater(pause_s, self._go_on_later, stream)
 
     def _fetch_again(self, detail: dict[str, Any]) -> None:
         """A cause that was set aside is to be tried again, on a person's word."""
