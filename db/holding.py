@@ -113,7 +113,8 @@ _RELEASE_ALL = Statement(
     "UPDATE schedulers SET incarnation = NULL, term = term + 1, active_since = NULL WHERE incarnation = :incarnation"
 )
 _BLOCKED = Statement(
-    "UPDATE schedulers SET blocked = blocked + 1 WHERE id = :id AND incarnation = :incarnation RETURNING blocked"
+    "UPDATE schedulers SET blocked = blocked + 1 WHERE id = :id AND enabled"
+    " AND (:incarnation IS NULL OR incarnation = :incarnation) RETURNING blocked"
 )
 _PAUSE_TAKING = Statement(
     "UPDATE standby SET retry_at = {now} + :pause_us WHERE incarnation = :incarnation AND scheduler_id = :id"
@@ -237,8 +238,8 @@ def load(conn: Connection, ids: Sequence[int]) -> dict[int, Loaded]:
     return found
 
 
-def note_blocked(conn: Connection, scheduler_id: int, incarnation: str) -> int:
-    """It has blocked its master's reactor; how often now. 0: ``incarnation`` does not hold it."""
+def note_blocked(conn: Connection, scheduler_id: int, incarnation: str | None) -> int:
+    """It has blocked its master's reactor; how often now. 0: ``incarnation`` (None: whoever it is) does not hold it."""
     return int(_BLOCKED(conn, id=scheduler_id, incarnation=incarnation).scalar_one_or_none() or 0)
 
 

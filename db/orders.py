@@ -161,12 +161,15 @@ def quarantine(conn: Connection, name: str, why: str, kind: str | None = None) -
     return disable(conn, name, QUARANTINED + why, SYSTEM, kind)
 
 
-def blocked(conn: Connection, scheduler_id: int, name: str, kind: str, incarnation: str, seconds: float) -> bool:
-    """It has blocked its master's reactor; the second time it is quarantined. True: it was now."""
-    if note_blocked(conn, scheduler_id, incarnation) < 2:
-        return False
-    quarantine(conn, name, f"it blocked its master's reactor twice, the last time for over {seconds:.0f} s", kind)
-    return True
+def blocked(conn: Connection, scheduler_id: int, name: str, kind: str, incarnation: str | None, seconds: float) -> int:
+    """It has blocked its master's reactor, for the how manieth time; the second time it is quarantined.
+
+    0: it was not counted, as ``incarnation`` does not hold it (any more). None: whoever holds it now.
+    """
+    times = note_blocked(conn, scheduler_id, incarnation)
+    if times >= 2:
+        quarantine(conn, name, f"it blocked its master's reactor twice, the last time for over {seconds:.0f} s", kind)
+    return times
 
 
 def enable(conn: Connection, name: str, who: str, reason: str = "", kind: str | None = None) -> Done:

@@ -210,7 +210,7 @@ class Activation:
             if standing is None:
                 continue
             try:
-                if standing.instance.active:
+                if standing.instance.active or not standing.instance.running:
                     standing.instance = standing.fresh()
             except Exception as error:
                 self._unable[one.id] = f"no instance could be made: {error!r}"

@@ -268,8 +268,13 @@ class BlockWatch(_Thread):
     def _work(self) -> None:
         told: Any = None
         asked = False
+        looked_at, used = self._boottime(), _processor_s()
         while not self.stopped.wait(self._limit_s / 4):
-            late = self._boottime() - self._answered
+            passed, worked = self._boottime() - looked_at, _processor_s() - used
+            looked_at, used = looked_at + passed, used + worked
+            if passed > self._limit_s and worked < passed / 2:
+                continue  # this thread stood still too and nothing was computed: frozen, and no scheduler is to blame
+            late = looked_at - self._answered
             running = self._running()
             if late < self._limit_s:
                 told, asked = None, False
@@ -280,6 +285,12 @@ class BlockWatch(_Thread):
             elif not asked:
                 asked = True
                 self._call(self._answer)
+
+
+def _processor_s() -> float:
+    """How long this process has computed, in seconds."""
+    times = os.times()
+    return times.user + times.system
 
 
 def _next_in_ring(me: str, keys: Mapping[str, int]) -> str | None:
