@@ -65,7 +65,9 @@ def postgresql() -> Iterator[str]:
                 cursor.execute("CREATE EXTENSION pg_stat_statements")
         yield url
     finally:
-        subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **{**quiet, "check": False}, **drop)
+        subprocess.run(
+            [binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **{**quiet, "check": False}, **drop
+        )
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -102,8 +102,12 @@ def measure(url: str, options: argparse.Namespace) -> None:
             bound = options.lease + options.heartbeat + 1
             for fault in options.faults.split(","):
                 times = [one_run(masters, cursor, stream, fault, bound) for _ in range(options.runs)]
-                say(f"{fault} -> active elsewhere, seconds", database=options.database, figures=summary(times),
-                    times=[round(t, 3) for t in times])
+                say(
+                    f"{fault} -> active elsewhere, seconds",
+                    database=options.database,
+                    figures=summary(times),
+                    times=[round(t, 3) for t in times],
+                )
             stream.stopped.set()
             stream.join()
             tell_losses(cursor, stream)
