@@ -102,7 +102,7 @@ class Play:
         self._tell(f"{victim} has noticed, committed nothing, joined again under a new incarnation, and stands by")
 
     def _frozen(self, victim: str) -> tuple[dict[int, SchedulerLine], float]:
-        """Freeze it, but not while it writes to SQLite, where it would hold the one lock that all need."""
+        """Freeze it, but not while it writes to SQLite: it would hold the one lock that all need, and be killed for that."""
         while True:
             before = self._lines()
             signalled = time.monotonic()
