@@ -21,8 +21,6 @@ from .tally import Done, Verdict, compared, due_ticks, late_commits
 LOOK_S = 0.02
 START_S = 30.0
 FINISH_S = 30.0
-TAKEOVER_S = LEASE_S + HEARTBEAT_S + 1.0
-"""What a takeover from a frozen master may take (promise P9)."""
 _COMMIT_EVERY_S = 0.6
 _MOST = 10_000
 
