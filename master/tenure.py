@@ -109,6 +109,8 @@ class Tenure:
         self._pending_waiters: list[Deferred[None]] = []
         self._flight_waiters: list[Deferred[None]] = []
         self._attempts: dict[str, int] = {}
+        self._attempts_before: dict[str, int] = {}
+        """of causes whose code has succeeded at last: the database may still refuse what it did"""
         self._blocked: dict[str, int] = {}
         self._due: deque[TimerFired] = deque()
         self._messages: deque[MessageCame] = deque()
@@ -403,7 +405,7 @@ class Tenure:
         if cause is not None:
             cause.answered(turn.effects)
             if cause.id in self._attempts:
-                del self._attempts[cause.id]
+                self._attempts_before[cause.id] = self._attempts.pop(cause.id)
                 turn.effects.failures[cause.id] = None
             if isinstance(cause, ChangeCame):
                 self.changes.offered = cause.change.number
@@ -617,6 +619,9 @@ class Tenure:
             self.finished.began(answer.finished_start)
         for number, _ in effects.answers:
             self._known_messages.discard(number)
+        for cause in self._flight_causes:
+            if cause is not None:
+                self._attempts_before.pop(cause.id, None)
         waiters, self._flight_waiters = self._flight_waiters, []
         for waiter in waiters:
             waiter.callback(None)
@@ -647,7 +652,7 @@ class Tenure:
         self._remember_refusal(cause, error)
 
     def _remember_refusal(self, cause: Cause, error: Exception) -> None:
-        attempts = self._attempts.get(cause.id, 0) + 1
+        attempts = self._attempts_before.get(cause.id, 0) + 1
         retry_us = int(RETRY_AFTER_S[min(attempts, len(RETRY_AFTER_S)) - 1] * 1e6)
         detail = json.dumps(dict(cause.detail()))
         self.tools.note_failure(self, cause.id, NewFailure(detail, attempts, retry_us, str(error)[:MAX_ERROR]))
