@@ -243,8 +243,10 @@ class Cluster:
         """The masters that are up, by name."""
         return {m.name: m for m in self.database.single(members.living) if m.state == "up"}
 
-    def incarnation(self, name: str) -> str:
-        return self.up()[name].incarnation
+    def incarnation(self, name: str) -> str | None:
+        """A master's present incarnation; None: it is not up."""
+        found = self.up().get(name)
+        return None if found is None else found.incarnation
 
     def line(self, scheduler: str) -> listings.SchedulerLine:
         """A scheduler as ``locum status`` has it."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sqlite3
 import threading
@@ -13,12 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from locum.schedulers import BaseScheduler
+from locum.schedulers import BaseScheduler, Periodic
 from locum.schedulers.interface import NotActive
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 MASTER = os.environ.get("LOCUM_TEST_MASTER", "?")
+
+
+def _grip(seconds: float) -> None:
+    """Compute for about so long in one call that keeps the interpreter to itself."""
+    began = time.perf_counter()
+    sum(range(3_000_000))
+    sum(range(int(3_000_000 * seconds / (time.perf_counter() - began))))
 
 
 class Trace:
@@ -119,7 +125,7 @@ class Blocking(BaseScheduler):
             time.sleep(float(seconds))  # noqa: ASYNC251
         elif what == "grip":
             Trace(self.name)("blocking")
-            ctypes.PyDLL(None).usleep(int(float(seconds) * 1e6))
+            _grip(float(seconds))
         await self.addBuildsetForChanges(reason="a change", changeids=[change.number])
 
 
@@ -308,3 +314,10 @@ class Priority(BaseScheduler):
 
     async def gotChange(self, change: Any, important: bool) -> None:
         await self.addBuildsetForChanges(reason="a change", changeids=[change.number])
+
+
+class TimedPriority(Periodic):
+    """A timed one whose priority is a function."""
+
+    def __init__(self, name: str, builderNames: Any, **kwargs: Any) -> None:
+        super().__init__(name, builderNames, priority=lambda builders, changes: len(builders) + 40, **kwargs)
