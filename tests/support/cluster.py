@@ -98,7 +98,7 @@ class Cluster:
                     },
                 )
         if wait:
-            self.until(lambda: set(names) <= set(self.up()), f"{', '.join(names)} up")
+            self.until(lambda: all(self.runs(name) for name in names), f"{', '.join(names)} up")
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a master's process."""
@@ -242,6 +242,11 @@ class Cluster:
     def up(self) -> dict[str, members.Master]:
         """The masters that are up, by name."""
         return {m.name: m for m in self.database.single(members.living) if m.state == "up"}
+
+    def runs(self, name: str) -> bool:
+        """Whether the process that was started last under this name is up."""
+        found = self.up().get(name)
+        return found is not None and found.process.pid == self.pid(name)
 
     def incarnation(self, name: str) -> str | None:
         """A master's present incarnation; None: it is not up."""
