@@ -50,6 +50,8 @@ class ConfigError(Exception):
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = sorted(faults, key=lambda f: (f.place.file, f.place.line, f.place.column, f.path))
         super().__init__(self.faults)
+        self.partial: object = None
+        """what could be read nonetheless, a MasterConfig: to find more faults in, never to run"""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.faults))

@@ -106,7 +106,11 @@ def parse(text: bytes, name: str, environ: Mapping[str, str], base_dir: Path) ->
             faults.add(root.at, "", f"expected sections such as 'builders:', got {found}")
         raise ConfigError(faults)
     config = _Loader(root, Reader(faults, environ, base_dir)).config()
-    faults.settle()
+    try:
+        faults.settle()
+    except ConfigError as error:
+        error.partial = config
+        raise
     return config
 
 

@@ -23,6 +23,7 @@ from .tenure import Tenure
 from .tools import Tools
 
 FALLBACK_S = 5.0
+RETRY_S = 0.5
 SECOND_PASS_S = 0.1
 CLOSE_S = 0.3
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 2.0, 300.0
@@ -74,7 +75,7 @@ class Activation:
         self._stopping = False
         self._why = "nobody held it"
         self._failures: list[tuple[int, int, str, NewFailure]] = []
-        self._loop = Loop(reactor, self._step, FALLBACK_S, "activation")
+        self._loop = Loop(reactor, self._step, FALLBACK_S, "activation", retry_s=RETRY_S)
         self._progress = Loop(reactor, self._save_progress, 4.0, "saving cursors", first_s=4.0)
 
     # -- from outside -----------------------------------------------------------------------------------------------

@@ -14,20 +14,28 @@ from .logs import Log
 class Loop:
     """Await ``step()`` every ``interval_s`` seconds, and at once when asked. A step that fails is logged; the next still runs.
 
-    Steps never overlap. ``soon()`` while a step runs makes one more follow it. ``stop()`` gives a Deferred that fires
+    After a step that failed the pause is ``retry_s``, if that is given. Steps never overlap. ``soon()`` while a step runs makes one more follow it. ``stop()`` gives a Deferred that fires
     once no step is running; legal before ``start()``, and twice.
     """
 
     log = Log()
 
     def __init__(
-        self, reactor: Any, step: Callable[[], Awaitable[None]], interval_s: float, name: str, first_s: float = 0.0
+        self,
+        reactor: Any,
+        step: Callable[[], Awaitable[None]],
+        interval_s: float,
+        name: str,
+        first_s: float = 0.0,
+        retry_s: float | None = None,
     ) -> None:
         self._reactor = reactor
         self._step = step
         self.interval_s = interval_s
         self.name = name
         self._first_s = first_s
+        self._retry_s = retry_s
+        self._failed = False
         self._call: Any = None
         self._running = False
         self._again = False
@@ -75,16 +83,22 @@ class Loop:
         Deferred.fromCoroutine(self._one_step()).addBoth(self._ended)
 
     async def _one_step(self) -> None:
+        self._failed = False
         try:
             await self._step()
         except Exception as error:  # whatever it is, the loop must live on
-            self.log.error("{name}: {error}; next try in {s} s", name=self.name, error=error, s=self.interval_s)
+            self._failed = True
+            self.log.error("{name}: {error}; next try in {s} s", name=self.name, error=error, s=self._pause_s)
             self.log.debug("{trace}", trace=traceback.format_exc())
+
+    @property
+    def _pause_s(self) -> float:
+        return self._retry_s if self._failed and self._retry_s is not None else self.interval_s
 
     def _ended(self, _: object) -> None:
         self._running = False
         if not self._stopped:
-            self._later(0 if self._again else self.interval_s)
+            self._later(0 if self._again else self._pause_s)
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
             deferred.callback(None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ... import config as configuration
-from ...config import ConfigError, MasterConfig
+from ...config import ConfigError, Fault, MasterConfig
 from ...db.naming import Refused
 from .opening import config_option, config_path, load_config
 from .output import emit_json, say
@@ -47,8 +47,14 @@ def check(config_file: str | None, schema: bool) -> int:
     if schema:
         emit_json(configuration.json_schema())
         return 0
-    config = load_config(config_file)
-    _check_classes(config)
+    try:
+        config = load_config(config_file)
+    except ConfigError as error:  # what plugins and constructors have to say comes with it, all at once
+        more = _class_faults(error.partial) if isinstance(error.partial, MasterConfig) else []
+        raise ConfigError([*error.faults, *more]) from None
+    faults = _class_faults(config)
+    if faults:
+        raise ConfigError(faults)
     counted = (
         (len(config.schedulers), "schedulers"),
         (len(config.builders), "builders"),
@@ -58,12 +64,10 @@ def check(config_file: str | None, schema: bool) -> int:
     return 0
 
 
-def _check_classes(config: MasterConfig) -> None:
+def _class_faults(config: MasterConfig) -> list[Fault]:
     from ..configuring import check as check_classes  # imports the plugins' world: no other command needs it
 
-    faults = check_classes(config)
-    if faults:
-        raise ConfigError(faults)
+    return check_classes(config)
 
 
 @click.command()
