@@ -7,6 +7,7 @@ under the new term, timed from the signal, seen by polling the row every 2 ms. A
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import signal
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from locum.db import changes, upgrading, wakeups
 from locum.db.database import Database
+from locum.db.errors import DatabaseAway, OutcomeUnknown
 from locum.db.urls import DatabaseUrl
 from locum.master.changes import validated
 from locum.master.process_main import real_clocks
@@ -60,8 +62,14 @@ class Stream(threading.Thread):
     def add(self, **fields: str) -> int:
         """One change; its number."""
         new = validated({"who": "bench", **fields})
-        number = self.database.write(changes.add, [new])[new.request_id]
-        self.database.single(wakeups.announce, ["changes"])
+        while True:  # a frozen master may hold SQLite's write lock; the request id makes a repetition the same change
+            try:
+                number = self.database.write(changes.add, [new])[new.request_id]
+                break
+            except (DatabaseAway, OutcomeUnknown):
+                continue
+        with contextlib.suppress(DatabaseAway, OutcomeUnknown):
+            self.database.single(wakeups.announce, ["changes"])
         return number
 
     def run(self) -> None:
@@ -160,7 +168,11 @@ def one_run(masters: Masters, cursor: object, stream: Stream, fault: str, bound:
         masters.wait_gone(name)
         masters.start(name)
     elif fault == "stop":
-        masters.send(name, signal.SIGCONT)
+        if masters.running[name].poll() is None:
+            masters.send(name, signal.SIGCONT)
+        else:  # it froze in the middle of a SQLite write, so a survivor had to kill it
+            masters.wait_gone(name)
+            masters.start(name)
     wait_up(cursor, 3)
     if fault == "block":
         cursor.execute("UPDATE schedulers SET blocked = 0")  # type: ignore[attr-defined]
