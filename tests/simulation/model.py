@@ -74,6 +74,8 @@ class Model:
         """A call of ``what`` may have changed the database."""
         before, self.rows = self.rows, self._read_rows()
         self._check_p1(before)
+        if call is not None and args:
+            self._check_hands(before, args[0])
         accepted: list[Effects] = []
         if what.__name__ == commit.__name__ and what.__module__ == commit.__module__:
             if isinstance(result, Committed):
@@ -105,6 +107,21 @@ class Model:
                 raise Violation(f"P1: {row.name} changed hands within term {row.term}")
             if row.incarnation is not None and not row.enabled:
                 raise Violation(f"P1: {row.name} is disabled, and yet held")
+
+    def _check_hands(self, before: dict[int, Row], me: str) -> None:
+        """A master gives up only what it holds, and takes only what nobody alive does."""
+        for i, old in before.items():
+            new = self.rows[i]
+            if old.incarnation is None or (new.incarnation, new.term) == (old.incarnation, old.term):
+                continue
+            if new.incarnation is None and old.incarnation != me:
+                raise Violation(f"P1: {me} gave up {old.name}, which {old.incarnation} held under term {old.term}")
+            if new.incarnation != old.incarnation and new.incarnation is not None:
+                found = self.raw.execute(
+                    "SELECT state FROM masters WHERE incarnation = ?", (old.incarnation,)
+                ).fetchone()
+                if found[0] not in ("lost", "stopped"):
+                    raise Violation(f"P1: {me} took {old.name} from {old.incarnation}, which is {found[0]}")
 
     def _check_lost(self) -> None:
         found = dict(

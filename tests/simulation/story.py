@@ -107,8 +107,8 @@ class Story:
 
     # -- the run ------------------------------------------------------------------------------------------------------
 
-    def run(self, steps: int) -> None:
-        """``steps`` steps of trouble, then peace. Violation."""
+    def run(self, steps: int, peace: bool) -> None:
+        """``steps`` steps of trouble, then (if wanted) peace. Violation."""
         for name in self.names:
             self.world.boot(name, self.config)
         for deed in DEEDS:
@@ -120,8 +120,9 @@ class Story:
             if self.world.steps >= next_look:
                 next_look += NOW_AND_THEN
                 self.model.check_whole()
-        self._make_peace()
-        self.model.check_quiet()
+        if peace:
+            self._make_peace()
+            self.model.check_quiet()
 
     def _make_peace(self) -> None:
         world = self.world
@@ -338,8 +339,10 @@ def _surroundings(story: Story) -> Iterator[None]:
             gc.enable()
 
 
-def simulate(seed: int, steps: int, prepare: Callable[[Story], None] = lambda story: None) -> Report:
-    """The story of ``seed``, with so many steps of trouble. ``prepare(story)`` may change it before it begins."""
+def simulate(
+    seed: int, steps: int, prepare: Callable[[Story], None] = lambda story: None, *, peace: bool = True
+) -> Report:
+    """The story of ``seed``, with so many steps of trouble and then peace. ``prepare(story)`` may change it before it begins."""
     base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="locum-sim-", dir=base) as folder:
         story = Story(seed, Path(folder))
@@ -348,7 +351,7 @@ def simulate(seed: int, steps: int, prepare: Callable[[Story], None] = lambda st
             with _surroundings(story):
                 try:
                     prepare(story)
-                    story.run(steps)
+                    story.run(steps, peace)
                 except Violation as broken:
                     violation = str(broken)
         finally:

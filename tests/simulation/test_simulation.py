@@ -14,8 +14,8 @@ from locum.master import activation, committer
 from locum.tests.simulation.story import simulate
 
 STEPS = 2500
-SEEDS = [int(os.environ["LOCUM_SIM_SEED"])] if "LOCUM_SIM_SEED" in os.environ else list(range(18))
-FOUND = (26, 187)
+SEEDS = [int(os.environ["LOCUM_SIM_SEED"])] if "LOCUM_SIM_SEED" in os.environ else list(range(16))
+FOUND = (1081, 1085)
 """Seeds that once found something."""
 
 
@@ -36,6 +36,20 @@ def test_a_seed_tells_the_same_story_every_time():
 
 
 # -- with a promise broken on purpose ---------------------------------------------------------------------------------
+
+
+def stirred(story):
+    """More of what shows a fault soon."""
+    story.world.chances.update(
+        {
+            "ghost": 0.02,
+            "unknown": 0.01,
+            "slow": 0.03,
+            "freeze before": 0.004,
+            "freeze before _release_and_announce": 0.5,
+        }
+    )
+    story.every.update({"disable": 6, "move": 6, "stop": 20, "roll": 0, "outage": 0, "kill": 0})
 
 
 def without_the_fence():
@@ -138,10 +152,10 @@ def dirty_instances():
     ],
 )
 def test_the_checker_sees(broken):
-    for seed in range(30):
+    for seed in range(12):
         with broken():
-            report = simulate(seed, 1500)
+            report = simulate(seed, 2500, stirred, peace=False)
         if report.violation:
             print(f"seed {seed} after {report.steps} steps: {report.violation}")
             return
-    pytest.fail("thirty stories went by, and nobody noticed")
+    pytest.fail("twelve stories went by, and nobody noticed")

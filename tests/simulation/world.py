@@ -24,7 +24,18 @@ from twisted.python.failure import Failure
 
 SECOND = 1_000_000
 WALL_AT_START = 1_700_000_000 * SECOND
-FATES = ("kill before", "kill after", "lost", "ghost", "away", "slow", "freeze before", "freeze after", "block after")
+FATES = (
+    "kill before",
+    "kill after",
+    "lost",
+    "unknown",
+    "ghost",
+    "away",
+    "slow",
+    "freeze before",
+    "freeze after",
+    "block after",
+)
 
 
 class Violation(AssertionError):
@@ -164,6 +175,8 @@ class Call:
             return None
         if fate == "away":
             return self._reply(Failure(self._lost() if self.how == "single" else DatabaseAway("simulated")))
+        if fate == "unknown":
+            return self._reply(Failure(self._lost()))
         if fate == "ghost":  # the connection broke, and the server carries it out all the same, later
             world.later(
                 int(world.rng.choice((0.005, 0.02, 4.0)) * world.rng.random() * SECOND),
@@ -422,7 +435,7 @@ class World:
         if self.outage or call.lane.process.cut_off:
             return "away"
         for fate in FATES:
-            if fate != "slow" and self.happens(fate):
+            if fate != "slow" and (self.happens(fate) or self.happens(f"{fate} {call.what.__name__}")):
                 if fate == "ghost" and (call.how != "write" or call.what.__name__ == "join"):
                     continue
                 return fate
