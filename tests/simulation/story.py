@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import shutil
@@ -307,6 +308,7 @@ class _Ids:
 @cache
 def _template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="locum-sim-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "locum.sqlite"
     clocks = HostClocks(lambda: 1, lambda: 1)
     database = Database(DatabaseUrl.parse(f"sqlite:///{path}", folder), clocks=clocks, label="locum:sim", pool_size=1)
