@@ -120,15 +120,16 @@ class Database:
     @contextlib.contextmanager
     def _connection(self, *, writing: bool, autocommit: bool = False) -> Iterator[Connection]:
         try:
-            options: dict[str, Any] = {"locum_writing": writing}
-            if autocommit:
-                options["isolation_level"] = "AUTOCOMMIT"
+            options: dict[str, Any] = {"locum_writing": writing, "locum_autocommit": autocommit}
             with self._engine.connect().execution_options(**options) as conn, self._watched(conn):
                 if not autocommit:
                     conn.begin()
                     if self.dialect == "postgresql":
                         self._bound_transaction(conn)
-                yield conn
+                    yield conn
+                else:
+                    with _autocommit(conn):
+                        yield conn
         except Exception as error:
             known = translated(error)
             if known is None or known is error:
@@ -230,8 +231,23 @@ class Database:
 def _begin_sqlite(conn: Connection) -> None:
     # IMMEDIATE: a transaction that reads first and writes later could otherwise fail half way, with no way to wait.
     options = conn.get_execution_options()
-    if options.get("isolation_level") != "AUTOCOMMIT":
+    if not options.get("locum_autocommit", False):
         conn.exec_driver_sql("BEGIN IMMEDIATE" if options.get("locum_writing", True) else "BEGIN")
+
+
+@contextlib.contextmanager
+def _autocommit(conn: Connection) -> Iterator[None]:
+    """Each statement its own transaction. By the driver itself: SQLAlchemy's way costs a SET each time."""
+    raw = conn.connection.dbapi_connection
+    if isinstance(raw, sqlite3.Connection) or raw is None:
+        yield  # SQLite commits each statement while no BEGIN was said
+        return
+    raw.autocommit = True
+    try:
+        yield
+    finally:
+        with contextlib.suppress(psycopg2.Error):  # a broken connection is thrown away by the pool
+            raw.autocommit = False
 
 
 def _cut(raw: Any) -> None:

@@ -206,6 +206,8 @@ class Activation:
 
     def _begin(self, taken: list[holding.Taken], loaded: dict[int, holding.Loaded], newest: int) -> None:
         self.tools.changes.begin(newest)
+        for ids in (self.tools.buildset_ids, self.tools.task_ids):
+            ids.expect(len(self.tenures) + len(taken))
         for one in taken:
             standing = self.standing.get(one.id)
             if standing is None:

@@ -17,7 +17,7 @@ from .surroundings import RemoteDatabase
 if TYPE_CHECKING:
     from .tenure import Tenure
 
-AT_MOST = 500
+AT_MOST = 1000
 SQLITE_PAUSE_S = 0.004
 KNOWN_STAMPS = 50_000
 

@@ -40,6 +40,12 @@ class IdBlock:
             self._ask(self._size).addErrback(lambda failure: None)  # the next refill() tells whoever waits
         return ids
 
+    def expect(self, n: int) -> None:
+        """So many may be wanted at once (all schedulers' ticks, say): keep them ready."""
+        self._size = max(self._size, min(LARGEST, n))
+        if self._left < self._size // 2 and self._asking is None:
+            self._ask(self._size).addErrback(lambda failure: None)
+
     def refill(self, n: int) -> Deferred[None]:
         """Fires when more ids are there; fails as the database does."""
         if self._left >= n:

@@ -138,10 +138,13 @@ def checked_key(key: Any) -> str:
     return key
 
 
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
 def to_json(value: Any, what: str) -> str:
     """The JSON text of a value. TypeError names ``what``."""
     try:
-        return json.dumps(value, allow_nan=False)
+        return _encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"{what}: expected a JSON value (text, number, true, false, null, list, mapping): {error}"

@@ -94,22 +94,32 @@ def decide(
     now: Instant,
     active_since: Instant,
     identity: str = "",
+    next_due: Instant | None = None,
 ) -> Decision:
     """What becomes of the times at ``last_examined < t <= now``, for an owner that is active since ``active_since``.
 
+    ``next_due`` is the ``next_due`` that the last decision gave, if the caller still has it: it saves a question to the rule.
     ``identity`` names the scheduler or stored schedule: its jitter depends on it. Nothing is due when ``now`` has not passed
     ``last_examined`` (a clock that went back): the window stays closed until it has.
     """
-    return _one_on_time(rule, policy, last_examined, now, active_since) or _Window(
-        rule, policy, last_examined, now, active_since, identity
-    ).decision()
+    return (
+        _one_on_time(rule, policy, last_examined, now, active_since, next_due)
+        or _Window(rule, policy, last_examined, now, active_since, identity).decision()
+    )
 
 
 def _one_on_time(
-    rule: TimeRule, policy: Policy, last_examined: Instant, now: Instant, active_since: Instant
+    rule: TimeRule,
+    policy: Policy,
+    last_examined: Instant,
+    now: Instant,
+    active_since: Instant,
+    known_due: Instant | None,
 ) -> Decision | None:
     """The common case, worked out with two questions to the rule: exactly one time is due, and it came while active."""
-    due = None if policy.jitter_us or policy.grace_us is not None else rule.after(last_examined)
+    if policy.jitter_us or policy.grace_us is not None:
+        return None
+    due = rule.after(last_examined) if known_due is None else known_due
     if due is None or due > now or due < active_since:
         return None
     following = rule.after(due)

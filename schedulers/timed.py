@@ -48,6 +48,8 @@ class Timed(BaseScheduler):
         jitter_s = duration_argument("jitter", jitter) if jitter != 0 else 0.0
         if isinstance(catch_up_limit, bool) or not isinstance(catch_up_limit, int):
             raise ValueError(f"catch_up_limit: expected a whole number, got {catch_up_limit!r}")
+        self._ticks: dict[str, Any] = {}
+        self._next_due: int | None = None
         self.policy = Policy(
             "none" if catch_up is None else catch_up,
             catch_up_limit,
@@ -89,6 +91,7 @@ class Timed(BaseScheduler):
                     await self.master.record_skips([skip])
                 state["examined"] = enabled_at
                 await self.setState(_STATE, state)
+        self._ticks = state
         await self._wake_for(self.rule(state["anchor"]), state["examined"])
 
     async def _record_cut_off(self, state: Mapping[str, Any], now: int) -> None:
@@ -104,7 +107,7 @@ class Timed(BaseScheduler):
             await self.master.record_skips([skip])
 
     async def _wake_for(self, rule: TimeRule, examined: int) -> None:
-        nominal = rule.after(examined)
+        nominal = self._next_due = rule.after(examined)
         wake_at = None if nominal is None else start_of(rule, self.policy, self.name, nominal)
         if self.master.timers().get(TICK) != wake_at:
             await self.master.set_timer(TICK, wake_at)
@@ -113,7 +116,8 @@ class Timed(BaseScheduler):
     async def gotTimer(self, key: str, due: datetime) -> None:
         if key != TICK:
             raise ValueError(f"{type(self).__name__} knows no timer {key!r}")
-        state = await self.getState(_STATE)
+        # The instance is a fresh one after anything that did not commit, so what it remembers is what the database has.
+        state = self._ticks
         decision = decide(
             self.rule(state["anchor"]),
             self.policy,
@@ -121,13 +125,15 @@ class Timed(BaseScheduler):
             self.master.now(),
             self.master.active_since,
             self.name,
+            self._next_due,
         )
         for nominal in decision.serve:
             await self.fire(nominal)
         if decision.skips:
             await self.master.record_skips(decision.skips)
-        state["examined"] = decision.examined
-        await self.setState(_STATE, state)
+        self._ticks = {**state, "examined": decision.examined}
+        self._next_due = decision.next_due
+        await self.setState(_STATE, self._ticks)
         await self.master.set_timer(TICK, decision.wake_at)
 
     @hook

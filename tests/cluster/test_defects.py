@@ -24,6 +24,9 @@ from locum.tests.support.cluster import Cluster, branch, periodic, single
 
 Make = Callable[..., Cluster]
 HOSTILE = str(Path(hostile.__file__))
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+"""What does not depend on the database is tried on one of them: each master takes a second to start."""
 
 
 def hostile_one(kind: str, name: str, **keys: Any) -> dict[str, Any]:
@@ -145,6 +148,7 @@ def _database_locked(c: Cluster) -> Iterator[None]:
         raw.close()
 
 
+@on_sqlite
 def test_05_a_database_outage_ended_all_timed_schedulers_silently(cluster: Make) -> None:
     """A 20 s database outage ended all timed schedulers silently."""
     every_minute = {"type": "Nightly", "name": "nightly", "minute": "*", "builderNames": ["unit"]}
@@ -215,6 +219,7 @@ def test_08_daily_jobs_fired_twice_in_autumn_and_an_hour_late_in_spring() -> Non
     assert spring.hour == 3 and spring.minute in (0, 30)
 
 
+@on_postgresql
 def test_09_every_reconfiguration_touched_every_scheduler(cluster: Make) -> None:
     """Every reconfiguration touched every scheduler."""
     many = [hostile_one("Witness", f"s{n}", mark="x") for n in range(10)]
@@ -233,6 +238,7 @@ def test_09_every_reconfiguration_touched_every_scheduler(cluster: Make) -> None
         assert ("deactivate" in (c.folder / f"s{n}.m1.trace").read_text()) == (n == 3)
 
 
+@on_sqlite
 def test_10_one_stubborn_scheduler_left_a_reconfiguration_half_applied(cluster: Make) -> None:
     """One stubborn scheduler left a reconfiguration half applied."""
     before = [hostile_one("Stubborn", "a", how="deny"), branch("b"), branch("c")]
@@ -249,6 +255,7 @@ def test_10_one_stubborn_scheduler_left_a_reconfiguration_half_applied(cluster: 
     assert [row[2] for row in c.buildsets("a") + c.buildsets("b")] == ["new", "new"]
 
 
+@on_postgresql
 def test_11_a_reconfiguration_restarted_a_disabled_scheduler(cluster: Make) -> None:
     """A reconfiguration restarted a disabled scheduler."""
     c = cluster(**usual(periodic("tick", 0.5), branch("quick")))
@@ -266,6 +273,7 @@ def test_11_a_reconfiguration_restarted_a_disabled_scheduler(cluster: Make) -> N
     assert (line.enabled, line.held, len(c.buildsets("tick"))) == (False, False, count)
 
 
+@on_sqlite
 def test_12_a_changed_period_or_hour_was_not_re_armed(cluster: Make) -> None:
     """A changed period or hour was not re-armed."""
 
@@ -303,6 +311,7 @@ def test_13_what_could_only_fail_at_run_time_passed_the_check(tmp_path: Path, en
         assert c.wait("m1") == 1
 
 
+@on_postgresql
 def test_15_a_callable_priority_crashed_timed_schedulers(cluster: Make) -> None:
     """A callable priority crashed timed schedulers."""
     c = cluster(
@@ -321,6 +330,7 @@ def test_15_a_callable_priority_crashed_timed_schedulers(cluster: Make) -> None:
         )
 
 
+@on_sqlite
 def test_16_an_unknown_builder_gave_an_empty_buildset_marked_successful(cluster: Make) -> None:
     """An unknown builder gave an empty buildset marked successful."""
     c = cluster(**usual(hostile_one("Failing", "asks", where="unknownBuilder"), branch("quick")))
@@ -332,6 +342,7 @@ def test_16_an_unknown_builder_gave_an_empty_buildset_marked_successful(cluster:
     assert "unknown builder" in c.quick("force", "quick", "--builder", "nobody", code=1).stderr
 
 
+@on_postgresql
 def test_17_one_branchs_timer_dropped_another_branchs_changes(cluster: Make) -> None:
     """One branch's timer dropped another branch's changes."""
     entry = {"type": "AnyBranchScheduler", "name": "any", "treeStableTimer": 0.5, "builderNames": ["unit"]}
@@ -371,6 +382,7 @@ def test_18_a_late_release_removed_the_new_owners_claim(cluster: Make) -> None:
     assert c.held("quick") == held
 
 
+@on_sqlite
 def test_19_disabled_schedulers_still_obeyed_force(cluster: Make) -> None:
     """Disabled schedulers still obeyed force and trigger."""
     c = cluster(**usual(branch("quick")))
@@ -385,6 +397,7 @@ def test_19_disabled_schedulers_still_obeyed_force(cluster: Make) -> None:
     assert c.rows("SELECT id, reason FROM buildsets") == [(done["buildset"], "now")]
 
 
+@on_postgresql
 def test_20_scheduler_properties_overrode_the_askers(cluster: Make) -> None:
     """Scheduler properties overrode the trigger's (here: those of a person who forces)."""
     c = cluster(**usual(branch("quick", properties={"level": "low", "kept": "yes"})))

@@ -13,6 +13,9 @@ from locum.tests.support.cluster import Cluster, branch, periodic, single
 
 Make = Callable[..., Cluster]
 HOSTILE = str(Path(hostile.__file__))
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+"""What does not depend on the database is tried on one of them: each master takes a second to start."""
 
 
 def settings(*schedulers: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -86,6 +89,7 @@ def test_whatever_a_scheduler_does_the_others_go_on_and_its_failures_are_listed_
     truth.terms_only_rise(c)
 
 
+@on_postgresql
 def test_a_cause_set_aside_is_listed_until_it_is_retried_or_discarded(cluster: Make) -> None:
     """P3: the scheduler goes on without it; ``status`` asks for a person; --retry answers it after all, --discard never."""
     c = cluster(**settings(failing("gotChange"), branch("quick")))
@@ -118,6 +122,7 @@ def test_a_cause_set_aside_is_listed_until_it_is_retried_or_discarded(cluster: M
     c.until(lambda: c.json("status", code=None)["needs_attention"] == [], "nothing needs a person any more")
 
 
+@on_postgresql
 def test_what_cannot_be_activated_on_one_master_goes_to_another(cluster: Make) -> None:
     """Failed activation releases, with a pause, instead of keeping a claim half-activated."""
     c = cluster(**settings(failing("activate", on=["m1"]), branch("quick")))
@@ -167,6 +172,7 @@ def test_a_blocked_master_loses_everything_and_its_blocker_is_quarantined_the_se
     assert all(process.poll() is None for process in c.processes.values())
 
 
+@on_sqlite
 def test_a_stop_in_the_middle_of_an_endless_turn_hands_over_all_the_same(cluster: Make) -> None:
     """An open turn may commit within 0.3 s; then the term is raised, and its cause comes again elsewhere."""
     c = cluster(**settings(failing("never"), branch("quick")))

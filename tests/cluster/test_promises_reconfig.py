@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from locum.db import listings
 from locum.tests.support import hostile, truth
 from locum.tests.support.cluster import Cluster, branch, periodic, single
 
 Make = Callable[..., Cluster]
 HOSTILE = str(Path(hostile.__file__))
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+"""What does not depend on the database is tried on one of them: each master takes a second to start."""
 
 
 def settings(*schedulers: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -82,6 +86,7 @@ def test_only_what_changed_is_touched_on_every_master(cluster: Make) -> None:
     truth.terms_only_rise(c)
 
 
+@on_sqlite
 def test_a_faulty_file_changes_nothing_and_says_why(cluster: Make) -> None:
     """P8 and P12: YAML faults, a constructor that refuses, an unknown builder: place, fault and cure; nothing is touched."""
     c = cluster(**settings(witness("same"), periodic("tick", 3600)))
@@ -114,6 +119,7 @@ def test_a_faulty_file_changes_nothing_and_says_why(cluster: Make) -> None:
     assert traces.count(" activate\n") == 1
 
 
+@on_postgresql
 def test_a_stubborn_scheduler_stops_neither_a_reconfiguration_nor_a_stop(cluster: Make) -> None:
     """One whose ``deactivate`` never finishes is abandoned; its term is raised, so it can do no harm."""
     kinds = ("wait", "deny", "deferred")
@@ -163,6 +169,7 @@ def test_removing_a_scheduler_from_one_masters_file_leaves_it_to_the_others(clus
     assert set(c.line("count").digests) == {other}
 
 
+@on_sqlite
 def test_builders_and_lease_change_live(cluster: Make) -> None:
     """Also builders and those cluster settings that can change without a restart; what cannot is said."""
     c = cluster(**settings(branch("quick")))
