@@ -125,19 +125,15 @@ _RECORD = Statement(
     " SELECT s.id, s.term, s.incarnation, {now}, :why FROM schedulers s WHERE s.id IN (SELECT id FROM {rows(id bigint)} AS r)"
     " ON CONFLICT (scheduler_id, term) DO NOTHING"
 )
-_STATE = Statement(
-    "SELECT scheduler_id, key, value_json FROM scheduler_state WHERE scheduler_id IN (SELECT id FROM {rows(id bigint)} AS r)"
-)
-_TIMERS = Statement(
-    "SELECT scheduler_id, key, due FROM timers WHERE scheduler_id IN (SELECT id FROM {rows(id bigint)} AS r)"
-)
-_CLASSIFIED = Statement(
-    "SELECT scheduler_id, change_number, important FROM classifications"
-    " WHERE scheduler_id IN (SELECT id FROM {rows(id bigint)} AS r)"
-)
-_FAILURES = Statement(
-    "SELECT scheduler_id, cause, attempts, retry_at, detail_json FROM failures"
-    " WHERE scheduler_id IN (SELECT id FROM {rows(id bigint)} AS r)"
+_LOAD = Statement(
+    "WITH ids AS (SELECT id FROM {rows(id bigint)} AS r)"
+    " SELECT 's' AS what, scheduler_id, key, value_json AS text, 0 AS a, 0 AS b FROM scheduler_state"
+    " WHERE scheduler_id IN (SELECT id FROM ids)"
+    " UNION ALL SELECT 't', scheduler_id, key, '', due, 0 FROM timers WHERE scheduler_id IN (SELECT id FROM ids)"
+    " UNION ALL SELECT 'c', scheduler_id, '', '', change_number, CASE WHEN important THEN 1 ELSE 0 END"
+    " FROM classifications WHERE scheduler_id IN (SELECT id FROM ids)"
+    " UNION ALL SELECT 'f', scheduler_id, cause, detail_json, attempts, retry_at FROM failures"
+    " WHERE scheduler_id IN (SELECT id FROM ids)"
 )
 
 
@@ -225,16 +221,17 @@ def holds(conn: Connection, incarnation: str) -> dict[int, int]:
 
 def load(conn: Connection, ids: Sequence[int]) -> dict[int, Loaded]:
     """State, timers, classifications and failures of each of ``ids``; empty ones for a scheduler that has none."""
-    rows = [(i,) for i in ids]
     found = {i: Loaded({}, {}, {}, {}) for i in ids}
-    for scheduler_id, key, value in _STATE.with_rows(conn, rows):
-        found[scheduler_id].state[key] = value
-    for scheduler_id, key, due in _TIMERS.with_rows(conn, rows):
-        found[scheduler_id].timers[key] = due
-    for scheduler_id, number, important in _CLASSIFIED.with_rows(conn, rows):
-        found[scheduler_id].classified[number] = bool(important)
-    for scheduler_id, cause, attempts, retry_at, detail in _FAILURES.with_rows(conn, rows):
-        found[scheduler_id].failures[cause] = (attempts, retry_at, detail)
+    for what, scheduler_id, key, text, a, b in _LOAD.with_rows(conn, [(i,) for i in ids]):
+        loaded = found[scheduler_id]
+        if what == "s":
+            loaded.state[key] = text
+        elif what == "t":
+            loaded.timers[key] = a
+        elif what == "c":
+            loaded.classified[a] = bool(b)
+        else:
+            loaded.failures[key] = (a, b, text)
     return found
 
 

@@ -119,12 +119,16 @@ class Activation:
         await self._give_up(list(self.tenures.values()), why)
 
     async def reconfigured(
-        self, removed: Iterable[int], changed: Iterable[int], standing: Mapping[int, Standing]
+        self,
+        removed: Iterable[int],
+        changed: Iterable[int],
+        standing: Mapping[int, Standing],
+        record: Callable[[Connection], None] = lambda conn: None,
     ) -> None:
         """Stop what was removed or changed, and put the new ones in place; what was held here stays here.
 
-        The caller has written the ``standby`` rows. A removed one is released for others; a changed one that this master
-        holds is activated anew under a new term.
+        ``record`` writes the ``standby`` rows, in one transaction with what follows: a changed scheduler that this
+        master holds is activated anew under a new term. A removed one is released for others.
         """
         await self._loop.stop()
         try:
@@ -132,11 +136,19 @@ class Activation:
             await self._give_up(gone, "it was taken out of this master's configuration")
             kept = [self.tenures[i] for i in changed if i in self.tenures]
             await self._settle(kept)
+            why = "its configuration changed"
             for tenure in kept:
-                self._retake[tenure.id] = "its configuration changed"
+                self._retake[tenure.id] = why
                 self.tenures.pop(tenure.id, None)
-            await _all(tenure.close("its configuration changed") for tenure in kept)
+            await _all(tenure.close(why) for tenure in kept)
             self.standing = dict(standing)
+            self._busy_since_beat = True
+            reasons = {tenure.id: why for tenure in kept}
+            taken, loaded, newest = await self._remote.write(_record_and_take_back, self._me, record, reasons)
+            for scheduler_id in reasons:
+                self._retake.pop(scheduler_id, None)
+            if not self._stopping:
+                self._begin(taken, loaded, newest)
         finally:
             if not self._stopping:
                 self._loop.start()
@@ -332,6 +344,13 @@ def _take_and_load(
 ) -> tuple[list[holding.Taken], dict[int, holding.Loaded], int]:
     taken = holding.take(conn, me, ids, why)
     return taken, holding.load(conn, [t.id for t in taken]), changes.last_number(conn)
+
+
+def _record_and_take_back(
+    conn: Connection, me: str, record: Callable[[Connection], None], reasons: Mapping[int, str]
+) -> tuple[list[holding.Taken], dict[int, holding.Loaded], int]:
+    record(conn)
+    return _take_back(conn, me, reasons) if reasons else ([], {}, changes.last_number(conn))
 
 
 def _take_back(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from sqlalchemy.engine import Connection
 from twisted.internet.defer import Deferred
 
 from ..config import MasterConfig
@@ -234,18 +235,22 @@ class Incarnation:
         builder_ids: Mapping[str, int],
     ) -> None:
         """Another configuration: only what is removed or changed is touched."""
-        work = self.databases.work
         self._config = config
         self.tools.turn_timeout_s = config.cluster.turn_timeout
         self.tools.timezone = config.cluster.timezone
         self.tools.builders = builder_ids
         if lease_times(config) != self.membership.times:
             self.membership.retime(lease_times(config))
-        if digests or removed:
-            await work.write(_restand, self.id, digests, removed)
+
+        def record(conn: Connection) -> None:
+            holding.stand_by(conn, self.id, digests)
+            holding.withdraw(conn, self.id, removed)
+            members.set_digest(conn, self.id, config.digest)
+
         if removed or changed:
-            await self.activation.reconfigured(removed, changed, standing)
-        await work.single(members.set_digest, self.id, config.digest)
+            await self.activation.reconfigured(removed, changed, standing, record)
+        else:
+            await self.databases.work.single(members.set_digest, self.id, config.digest)
 
     def _start_threads(self) -> None:
         call = self._surroundings.reactor.callFromThread
@@ -433,11 +438,6 @@ def _register(
     conn: Any, wanted: list[tuple[str, str, str]], builders: list[tuple[str, int | None, str, str]]
 ) -> tuple[dict[tuple[str, str], Registered], dict[str, int]]:
     return holding.register(conn, wanted), register_builders(conn, builders)
-
-
-def _restand(conn: Any, incarnation: str, digests: list[tuple[int, str]], removed: list[int]) -> None:
-    holding.stand_by(conn, incarnation, digests)
-    holding.withdraw(conn, incarnation, removed)
 
 
 def _newest(conn: Any) -> tuple[int, int]:

@@ -472,9 +472,12 @@ class Master:
             ids.pop(key, None)
         standing = {s.id: s for s in self._standing()}
         digests = [(ids[k], setup.wanted[k].digest) for k in changed]
-        await incarnation.restand(
-            new, standing, digests, [old_ids[k] for k in removed], [ids[k] for k in changed], self._builder_ids
-        )
+        try:
+            await incarnation.restand(
+                new, standing, digests, [old_ids[k] for k in removed], [ids[k] for k in changed], self._builder_ids
+            )
+        except DatabaseError as error:  # joining anew writes all of it, as it is configured now
+            self.incarnation_over(incarnation, f"the database was away during a reconfiguration: {error}")
         for key in [*removed, *changed]:
             if key in old_setup.instances:
                 self._end_service(old_setup.instances[key])
