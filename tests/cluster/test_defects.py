@@ -43,6 +43,7 @@ def usual(*schedulers: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
+@on_postgresql
 def test_01_takeover_after_a_killed_process_or_a_clean_stop_took_minutes(cluster: Make) -> None:
     """Takeover after a killed process took 682-877 s (eight runs), after a clean stop 242 s."""
     c = cluster(**usual(branch("quick")))  # without any hint, too: only the lease
@@ -61,7 +62,9 @@ def test_01_takeover_after_a_killed_process_or_a_clean_stop_took_minutes(cluster
     assert time.monotonic() - began < 20
 
 
-@pytest.mark.parametrize("how", ["kill", "stop"])
+@pytest.mark.parametrize(
+    ("how", "database_url"), [("kill", "sqlite"), ("stop", "postgresql")], indirect=["database_url"]
+)
 def test_02_every_change_that_came_during_the_hand_over_was_never_built(cluster: Make, how: str) -> None:
     """Every change that came during the hand-over was never built (38-43 of 38-43)."""
     c = cluster(**usual(branch("quick"), branch("stable", treeStableTimer=0.5)))
@@ -82,6 +85,7 @@ def test_02_every_change_that_came_during_the_hand_over_was_never_built(cluster:
         truth.every_change_once(c, name, ["before", *during])
 
 
+@on_sqlite
 def test_03_a_paused_master_and_its_successor_both_went_on_firing(cluster: Make) -> None:
     """A paused master and its successor both went on firing."""
     c = cluster(**usual(periodic("tick", 0.5)))
@@ -100,6 +104,7 @@ def test_03_a_paused_master_and_its_successor_both_went_on_firing(cluster: Make)
     truth.terms_only_rise(c)
 
 
+@on_postgresql
 def test_04_after_a_cold_boot_of_a_whole_cluster_two_masters_were_active_for_ever(cluster: Make) -> None:
     """After a cold boot of a whole cluster two masters were active for ever."""
     names = [f"s{n}" for n in range(12)]
@@ -165,6 +170,7 @@ def test_05_a_database_outage_ended_all_timed_schedulers_silently(cluster: Make)
     truth.every_tick_once(c, "tick")
 
 
+@on_sqlite
 def test_06_a_crash_between_tick_recorded_and_buildset_added_lost_the_tick(cluster: Make) -> None:
     """A crash between "tick recorded" and "buildset added" lost the tick."""
     c = cluster(**usual(periodic("tick", 0.2)))
@@ -180,6 +186,7 @@ def test_06_a_crash_between_tick_recorded_and_buildset_added_lost_the_tick(clust
     assert truth.every_tick_once(c, "tick", 0.2) > 10
 
 
+@on_postgresql
 def test_07_a_crash_before_pending_changes_were_flushed_built_them_twice(cluster: Make) -> None:
     """A crash before pending changes were flushed built them twice."""
     c = cluster(**usual(branch("stable", treeStableTimer=0.3)))
@@ -364,6 +371,7 @@ def test_17_one_branchs_timer_dropped_another_branchs_changes(cluster: Make) -> 
     assert mixed == []
 
 
+@on_sqlite
 def test_18_a_late_release_removed_the_new_owners_claim(cluster: Make) -> None:
     """A late release removed the new owner's claim."""
     c = cluster(**usual(branch("quick")))
@@ -414,11 +422,10 @@ def test_20_scheduler_properties_overrode_the_askers(cluster: Make) -> None:
     assert (value[0] if isinstance(value, list) else value) == "change"
 
 
+@on_postgresql  # a SQLite file's tables cannot be locked one by one; test_outages has the file locked
 def test_21_a_database_error_while_claiming_at_start_up_blocked_the_start(cluster: Make) -> None:
     """A database error while claiming at start-up blocked the start for 300 s."""
     c = cluster(**usual(branch("quick"), periodic("tick")))
-    if c.sqlite:
-        pytest.skip("a SQLite file's tables cannot be locked one by one; test_outages has the file locked")
     raw = psycopg2.connect(c.url)
     raw.cursor().execute("LOCK TABLE standby, ownership IN ACCESS EXCLUSIVE MODE")  # joining works, taking does not
     c.start("m1")
