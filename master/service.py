@@ -105,11 +105,11 @@ class Master:
     async def start(self) -> None:
         """Join the cluster and begin; returns once this master stands by. CannotStart; ConfigError."""
         self._setup = await self._make(self.config, Setup())
+        if self._url.dialect == "sqlite" and self._threads:
+            self._unfreezer.start()  # before anything is written: whoever froze may have been the only master
         await self._prepare_database()
         if self._stopping:
             return
-        if self._url.dialect == "sqlite" and self._threads:
-            self._unfreezer.start()
         await self._join([])
         self.log.info("master {name} is up", name=self.name)
 
