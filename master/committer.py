@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.engine import Connection
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 
 from ..db import turns
 from ..db.effects import Effects, Stamp
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .tenure import Tenure
 
 AT_MOST = 1000
+AT_ONCE = {"postgresql": 2, "sqlite": 1}
+"""Transactions of one master at a time: while one waits for PostgreSQL, the next is made ready. SQLite has one writer."""
 SQLITE_PAUSE_S = 0.004
 KNOWN_STAMPS = 50_000
 
@@ -170,6 +172,21 @@ class Committer:
             self.log.warn("{n} schedulers' turns: {what}: {why}", n=len(group), what=what, why=why)
         for tenure, _ in group:
             tenure.not_committed(why)
+
+
+class Committers:
+    """As many committers as the database takes at once; a scheduler's turns always go to the same, so in their order."""
+
+    def __init__(self, parts: Sequence[Committer]) -> None:
+        self._parts = parts
+
+    def submit(self, tenure: Tenure) -> None:
+        """``tenure`` has something pending."""
+        self._parts[tenure.id % len(self._parts)].submit(tenure)
+
+    def stop(self) -> Deferred[Any]:
+        """Begin no further transaction; fires when none runs."""
+        return DeferredList([part.stop() for part in self._parts])
 
 
 def _add_stamps(conn: Connection, stamps: list[Stamp]) -> None:

@@ -22,7 +22,7 @@ from .alarms import Alarms
 from .announcer import Announcer
 from .answering import serving
 from .clock import DatabaseClock
-from .committer import Committer
+from .committer import AT_ONCE, Committer, Committers
 from .feed import Feed
 from .ids import IdBlock
 from .logs import Log
@@ -96,7 +96,7 @@ class Databases:
             return RemoteDatabase(database, surroundings, pool.in_thread)
 
         work = remote("work", config.database.pool_size, bounds)
-        beats, commits = remote("beat", 1, short), remote("commit", 1, bounds)
+        beats, commits = remote("beat", 1, short), remote("commit", AT_ONCE[url.dialect], bounds)
         return cls(work, beats, commits, tuple(pools))
 
     def cut_overdue(self) -> None:
@@ -152,7 +152,13 @@ class Incarnation:
             self._members,
             lambda process: proved_dead(process, this_process()),
         )
-        committer = Committer(reactor, self.databases.commits, self.id, self.membership.good, self.announcer.say)
+        commits = self.databases.commits
+        committer = Committers(
+            [
+                Committer(reactor, commits, self.id, self.membership.good, self.announcer.say)
+                for _ in range(AT_ONCE[url.dialect])
+            ]
+        )
         self.tools = Tools(
             reactor=reactor,
             remote=work,

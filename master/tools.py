@@ -16,7 +16,7 @@ from .ids import IdBlock
 from .surroundings import RemoteDatabase
 
 if TYPE_CHECKING:
-    from .committer import Committer
+    from .committer import Committer, Committers
     from .tenure import Tenure
 
 
@@ -32,7 +32,7 @@ class Tools:
     finished: Feed[FinishedBuildset]
     buildset_ids: IdBlock
     task_ids: IdBlock
-    committer: Committer
+    committer: Committer | Committers
     timezone: str
     turn_timeout_s: float
     note_failure: Callable[[Tenure, str, NewFailure], None]
