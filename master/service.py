@@ -90,6 +90,7 @@ class Master:
         self._stopping = False
         self._stopped: Deferred[None] | None = None
         self._draining = False
+        self._impatient = False
         self._reconfiguring = False
         self._accusations: list[Accusation] = []
         self._wrote_at = surroundings.boottime()
@@ -491,6 +492,7 @@ class Master:
         """Hand over at once, wait up to ``tasks.drain`` for steps, leave. A second call stops the steps too."""
         self._stopping = True
         if self._stopped is not None:
+            self._impatient = True
             if self._draining and self._runner is not None:
                 self._runner.kill()
             return self._stopped
@@ -513,7 +515,8 @@ class Master:
             self._draining = True
             if self._runner.running:
                 self.log.info("waiting for {n} running tasks", n=self._runner.running)
-            await self._runner.drain(self.config.tasks.drain)
+            if not self._impatient:  # a second call may come before there is anything to drain
+                await self._runner.drain(self.config.tasks.drain)
             await self._runner.kill()
         self._incarnation = None
         if incarnation is not None:
