@@ -360,11 +360,31 @@ def test_a_name_that_is_frozen_is_taken_over_after_its_lease_and_its_old_self_gi
         other.start("m1", wait=False)
         other.until(lambda: c.incarnation("m1") not in (None, old), "the new one is up")
         c.wait_held(*NAMES)
-        c.thaw("m1")
-        assert c.wait("m1") == 1
-        assert "another master named 'm1'" in c.log("m1")
+        if c.processes["m1"].poll() is None:
+            c.thaw("m1")
+        code = c.wait("m1")
+        if not c.sqlite or code != -signal.SIGKILL:  # it is killed, if it froze in the middle of a write
+            assert code == 1
+            assert "another master named 'm1'" in c.log("m1")
         assert psutil.pid_exists(other.pid("m1"))
         truth.terms_only_rise(c)
+
+
+@on_sqlite
+def test_a_master_that_starts_while_the_only_other_is_frozen_in_a_write_kills_it(cluster: Make) -> None:
+    """There is no survivor that could: the one that starts must free the file, or nobody ever will."""
+    c = cluster(**USUAL)
+    c.settings["schedulers"] = [
+        {"type": "hostile.Gripping", "name": "hold", "builderNames": ["unit"], "path": sqlite_path(c)}
+    ]
+    c.start("m1")
+    c.wait_held("hold")
+    c.add_changes(["grip"], comments="hold 3600")
+    c.until(lambda: (c.folder / "hold.m1.trace").exists(), "m1 holds the file's write lock")
+    c.freeze("m1")
+    c.start("m2")
+    assert c.wait("m1") == -signal.SIGKILL
+    c.wait_held("hold", by=["m2"])
 
 
 def test_after_a_backup_is_restored_recovering_makes_the_lost_database_worthless(cluster: Make, tmp_path: Path) -> None:

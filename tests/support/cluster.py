@@ -133,6 +133,21 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{name} has not ended within {bound_s} s\n{self.log(name)[-3000:]}") from None
 
+    def wake(self, name: str, old: str | None) -> None:
+        """Let a frozen master go on, and wait until it has joined anew, as another incarnation than ``old``.
+
+        On SQLite one that froze in the middle of a write has been killed by a survivor: it is started again.
+        """
+        if self.processes[name].poll() is None:
+            self.thaw(name)
+
+        def back() -> bool:
+            if self.sqlite and self.processes[name].poll() == -signal.SIGKILL:
+                self.start(name)
+            return self.incarnation(name) not in (None, old)
+
+        self.until(back, f"{name} joins anew")
+
     def pid(self, name: str) -> int:
         return self.processes[name].pid
 
@@ -237,7 +252,11 @@ class Cluster:
 
     def told(self) -> str:
         """The ends of all logs, for a failure's message."""
-        return "\n".join(f"--- {name}\n{self.log(name)[-2500:]}" for name in self.processes)
+        told = [f"--- {name}\n{self.log(name)[-2500:]}" for name in self.processes]
+        with contextlib.suppress(DatabaseError):
+            told += [str(line) for line in self.database.read(listings.schedulers)[:10]]
+            told += [str(row) for row in self.rows("SELECT * FROM ownership ORDER BY since DESC LIMIT 20")]
+        return "\n".join(told)
 
     def up(self) -> dict[str, members.Master]:
         """The masters that are up, by name."""
