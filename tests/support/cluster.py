@@ -321,10 +321,10 @@ class Cluster:
         )
 
     def buildsets(self, scheduler: str) -> list[Any]:
-        """(id, term, reason, due_at, submitted_at, incarnation) of its buildsets, oldest first."""
+        """(id, term, reason, due_at, submitted_at, incarnation) of its buildsets, oldest first (ids come from blocks of each master, so they do not tell)."""
         return self.rows(
             "SELECT b.id, b.term, b.reason, b.due_at, b.submitted_at, b.incarnation FROM buildsets b"
-            " WHERE b.scheduler = :s ORDER BY b.id",
+            " WHERE b.scheduler = :s ORDER BY b.submitted_at, b.id",
             s=scheduler,
         )
 
@@ -334,7 +334,7 @@ class Cluster:
             row[0]
             for row in self.rows(
                 "SELECT c.revision FROM buildset_changes bc JOIN buildsets b ON b.id = bc.buildset_id"
-                " JOIN changes c ON c.number = bc.change_number WHERE b.scheduler = :s ORDER BY b.id, c.number",
+                " JOIN changes c ON c.number = bc.change_number WHERE b.scheduler = :s ORDER BY b.submitted_at, b.id, c.number",
                 s=scheduler,
             )
         ]
