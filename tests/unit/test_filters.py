@@ -80,7 +80,7 @@ def test_the_agreed_cases_hold(case):
         ({"category_fn": lambda value: value is None}, True),
         ({"branch": "main", "project_fn": lambda value: 0}, False),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],  # the same in every process
 )
 def test_every_condition_must_hold_and_any_of_a_list(conditions, expected):
     assert ChangeFilter(**conditions).filter_change(CHANGE) is expected

@@ -35,6 +35,7 @@ def test_a_living_process_is_not_dead():
         ({"pid": GONE}, f"its process {GONE} has ended"),
         ({"pid_started": 1}, f"its process {os.getpid()} has ended, another has that number now"),
     ],
+    ids=["another boot", "gone", "another process"],
 )
 def test_another_boot_and_a_process_that_is_gone_are_proof(other, why):
     assert proved_dead(holder(**other), ME) == why
