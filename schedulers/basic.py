@@ -8,12 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from ..config import parse_duration
-from .base import BaseScheduler
+from .absolute_stamps import AbsoluteSourceStamps, flag_argument
 from .changes import Change
 from .filters import NOT_GIVEN, ChangeFilter
 from .hooks import hook
-
-_SEEN = "lastCodebases"
 
 
 def duration_argument(name: str, value: Any) -> float | None:
@@ -41,7 +39,15 @@ def filter_argument(value: Any) -> ChangeFilter | None:
     raise ValueError(f"change_filter: expected a mapping such as {{branch: main}}, got {value!r}")
 
 
-class BaseBasicScheduler(BaseScheduler):
+def importance_argument(value: Any) -> Callable[[Change], Any] | None:
+    """``fileIsImportant``: a function of a change, or None. ValueError."""
+    if value is not None and not callable(value):
+        raise ValueError(f"fileIsImportant: expected a function of a change, got {value!r}")
+    function: Callable[[Change], Any] | None = value
+    return function
+
+
+class BaseBasicScheduler(AbsoluteSourceStamps):
     """Requests work for changes: without ``treeStableTimer`` each important one at once; with one, all since the last
     firing together, when nothing has come for so long. Subclasses say which changes share a timer."""
 
@@ -51,7 +57,6 @@ class BaseBasicScheduler(BaseScheduler):
         "fileIsImportant",
         "onlyImportant",
         "reason",
-        "createAbsoluteSourceStamps",
     )
 
     def __init__(
@@ -63,17 +68,13 @@ class BaseBasicScheduler(BaseScheduler):
         fileIsImportant: Callable[[Change], Any] | None = None,
         onlyImportant: bool = False,
         reason: str | None = None,
-        createAbsoluteSourceStamps: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(name, builderNames, **kwargs)
         self.treeStableTimer = duration_argument("treeStableTimer", treeStableTimer)
         self.change_filter = filter_argument(change_filter)
-        if fileIsImportant is not None and not callable(fileIsImportant):
-            raise ValueError(f"fileIsImportant: expected a function of a change, got {fileIsImportant!r}")
-        self.fileIsImportant = fileIsImportant
-        self.onlyImportant = onlyImportant
-        self.createAbsoluteSourceStamps = createAbsoluteSourceStamps
+        self.fileIsImportant = importance_argument(fileIsImportant)
+        self.onlyImportant = flag_argument("onlyImportant", onlyImportant)
         kind = type(self).__name__
         self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
 
@@ -95,8 +96,7 @@ class BaseBasicScheduler(BaseScheduler):
 
     @hook
     async def gotChange(self, change: Change, important: bool) -> None:
-        if self.createAbsoluteSourceStamps:
-            await self._remember(change)
+        await self.remember(change)
         if self.treeStableTimer is None:
             if important:
                 await self.addBuildsetForChanges(reason=self.reason, changeids=[change.number])
@@ -112,24 +112,6 @@ class BaseBasicScheduler(BaseScheduler):
         if numbers:
             await self.flushChangeClassifications(numbers)
             await self.addBuildsetForChanges(reason=self.reason, changeids=numbers)
-
-    @hook
-    async def getCodebaseDict(self, codebase: str) -> dict[str, Any]:
-        defaults: dict[str, Any] = self.codebases[codebase]
-        if not self.createAbsoluteSourceStamps:
-            return defaults
-        seen = (await self.getState(_SEEN, {})).get(codebase, {})
-        return {**defaults, **{name: seen[name] for name in ("repository", "branch", "revision") if name in seen}}
-
-    async def _remember(self, change: Change) -> None:
-        seen = await self.getState(_SEEN, {})
-        seen[change.codebase] = {
-            "repository": change.repository,
-            "branch": change.branch,
-            "revision": change.revision,
-            "lastChange": change.number,
-        }
-        await self.setState(_SEEN, seen)
 
 
 class SingleBranchScheduler(BaseBasicScheduler):
