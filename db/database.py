@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
 from .errors import DatabaseAway, DatabaseError, OutcomeUnknown, translated
+from .fail_points import reach_write
 from .urls import DatabaseUrl
 
 P = ParamSpec("P")
@@ -74,7 +75,9 @@ class Database:
         """``function(connection, *args)`` in one transaction; its answer once that is committed."""
         with self._connection(writing=True) as conn:
             answer = function(conn, *args, **kwargs)
+            reach_write(function, "before")
             self._commit(conn)
+            reach_write(function, "after")
             return answer
 
     def read(self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -86,7 +89,10 @@ class Database:
         """``function(connection, *args)`` where each statement commits by itself (autocommit)."""
         with self._connection(writing=False, autocommit=True) as conn:
             try:
-                return function(conn, *args, **kwargs)
+                reach_write(function, "before")
+                answer = function(conn, *args, **kwargs)
+                reach_write(function, "after")
+                return answer
             except Exception as error:
                 known = translated(error)
                 if isinstance(known, DatabaseAway):  # the statement is its own commit, so its answer may be lost

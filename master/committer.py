@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from ..db import turns
 from ..db.effects import Effects, Stamp
 from ..db.errors import DatabaseAway, OutcomeUnknown
+from ..db.fail_points import reach
 from .logs import Log
 from .surroundings import RemoteDatabase
 
@@ -153,6 +154,7 @@ class Committer:
             del self._stamps[next(iter(self._stamps))]
 
     def _tell(self, group: Sequence[tuple[Tenure, Effects]], answer: turns.Committed) -> None:
+        reach("commit.told")
         topics: set[str] = set()
         for tenure, effects in group:
             if effects.scheduler_id in answer.refused:

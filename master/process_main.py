@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from ..config import ConfigError, MasterConfig, load
+from ..db import fail_points
 from ..db.database import HostClocks
 from ..db.errors import DatabaseAway
 from .logs import Log, start_logging
@@ -74,6 +75,7 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     start_logging(stream, config.log.format, config.log.level)
     notifier = Notifier.from_environment(os.environ)
     environ = dict(os.environ)
+    fail_points.arm(environ.get(fail_points.VARIABLE, ""))
     code = 0
 
     def end(with_code: int) -> None:

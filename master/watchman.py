@@ -14,6 +14,7 @@ from typing import Any
 
 from ..db import crash_hint, members, wakeups
 from ..db.database import Database
+from ..db.fail_points import reach
 from .logs import Log
 
 Call = Callable[..., None]
@@ -177,7 +178,9 @@ class RingWatch(_Thread):
                 seen.add((incarnation, key))
             elif (incarnation, key) in seen:
                 seen.discard((incarnation, key))
+                reach("declare_crashed.before")
                 if crash_hint.declare_crashed(raw, incarnation, key):
+                    reach("declare_crashed.after")
                     self._call(self._on_crash, incarnation)
 
 

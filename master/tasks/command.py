@@ -15,6 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from ...db.fail_points import reach
+
 GUARD = str(Path(__file__).with_name("guard.py"))
 GRACE_S = 5.0
 """How long what is told to end may take before it is made to."""
@@ -77,6 +79,7 @@ class Command(ProcessProtocol):
         self._ending: Ending | None = None
         self._closing: Any = None
         arguments = [sys.executable, "-I", "-S", GUARD, str(GRACE_S), _shown(deadline), str(order.folder)]
+        reach("command.before")
         # The folder is not handed to spawnProcess: with one it would fork this whole process instead of spawning.
         self._process = reactor.spawnProcess(
             self,
@@ -85,6 +88,7 @@ class Command(ProcessProtocol):
             dict(order.environment),
             childFDs={0: "w", 1: "r", 3: "r"},
         )
+        reach("command.after")
 
     def move_deadline(self, deadline: float) -> None:
         """Let it live until then."""
@@ -138,6 +142,7 @@ class Command(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """All is over and read."""
+        reach("command.ended")
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         self.done.callback(self._ending or Ending("vanished"))
