@@ -117,12 +117,15 @@ class MonthDays:
     days: frozenset[int] = frozenset()
     near: frozenset[int] = frozenset()  # LAST = the last weekday
     last: bool = False
+    or_last: int = 0  # this day, or the last one of a month that is too short for it; cron has no such thing
 
     def within(self, length: int, first_weekday: int) -> set[int]:
         """The days of a month of ``length`` days that begins on ``first_weekday`` (Sunday = 0)."""
         found = {day for day in self.days if day <= length}
         if self.last:
             found.add(length)
+        if self.or_last:
+            found.add(min(self.or_last, length))
         for day in self.near:
             if day == LAST or day <= length:
                 found.add(_nearest_weekday(day or length, length, first_weekday, only_back=day == LAST))
