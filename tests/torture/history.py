@@ -133,6 +133,15 @@ class Resources(Event):
     """sessions of it in the database (PostgreSQL), or descriptors of the database's files (SQLite)"""
 
 
+@dataclass(frozen=True, slots=True)
+class Leftovers(Event):
+    """What is still there after all masters have ended: processes (``PID COMMAND``), files, sessions in the database."""
+
+    processes: list[str]
+    files: list[str]
+    sessions: list[str]
+
+
 # -- what the nemesis did: faults.jsonl ----------------------------------------------------------------------------------
 
 
@@ -274,6 +283,7 @@ _KINDS: Mapping[str, type[Event]] = {
         OrderAnswered,
         Seen,
         Resources,
+        Leftovers,
         FaultBegan,
         FaultEnded,
     )

@@ -50,11 +50,11 @@ _WEIGHTS = (6, 3, 3, 2, 2, 1)  # of configuration.BRANCHES
 class Rates:
     """Seconds between two doings of each, on average."""
 
-    change_s: float = 1.2
-    batch_s: float = 6.0
-    order_s: float = 1.5
-    command_s: float = 6.0
-    reconfigure_s: float = 15.0
+    change_s: float = 4.0
+    batch_s: float = 15.0
+    order_s: float = 2.0
+    command_s: float = 10.0
+    reconfigure_s: float = 20.0
     look_s: float = 0.5
 
 
@@ -110,6 +110,11 @@ class Load:
             for name in configuration.toggled():
                 while self._once(database, "enable", name, {}, self._by_function) not in ("yes", "no"):
                     threading.Event().wait(0.5)
+
+    def look(self) -> None:
+        """Look once more, whoever else does."""
+        with self._database() as database:
+            self._look(database, random.Random())
 
     def close(self) -> None:
         """All of it ends."""
