@@ -29,9 +29,6 @@ async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"error": f"unknown builder {unknown[0]!r}"}
     codebase = body.get("codebase") or ("" if "" in scheduler.codebases else next(iter(scheduler.codebases)))
     given = {key: body[key] for key in ("branch", "revision", "repository", "project") if body.get(key)}
-    branch = getattr(scheduler, "branch", None)
-    if branch is not None:
-        given.setdefault("branch", branch)
     properties = {name: (value, "Force") for name, value in (body.get("properties") or {}).items()}
     owner = body.get("owner")
     if owner:

@@ -11,11 +11,15 @@ from .base import BaseScheduler, to_datetime
 from .basic import duration_argument
 from .catchup import Policy, Skip, decide, skipped, start_of
 from .cron import CronRule
+from .cron_fields import CronError
 from .grid import PeriodicRule, TimeRule
 from .hooks import hook
+from .only_if_changed import OnlyIfChanged
 
 TICK = "tick"
 _STATE = "ticks"
+_FORMER = "former_rules"
+_FORMER_KEPT = 100
 
 
 class Timed(BaseScheduler):
@@ -24,13 +28,12 @@ class Timed(BaseScheduler):
     Subclasses give ``rule(anchor)`` and ``fingerprint()``, a JSON value that changes when the rule does.
     """
 
-    compare_attrs: ClassVar[Sequence[str]] = ("branch", "reason", "policy")
+    compare_attrs: ClassVar[Sequence[str]] = ("reason", "policy")
 
     def __init__(
         self,
         name: str,
         builderNames: Any,
-        branch: str | None = None,
         reason: str | None = None,
         catch_up: Any = "one",
         catch_up_limit: int = 100,
@@ -39,9 +42,6 @@ class Timed(BaseScheduler):
         **kwargs: Any,
     ) -> None:
         super().__init__(name, builderNames, **kwargs)
-        if branch is not None and not isinstance(branch, str):
-            raise ValueError(f"branch: expected a name, got {branch!r}")
-        self.branch = branch
         kind = type(self).__name__
         self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
         grace_s = duration_argument("grace", grace)
@@ -81,6 +81,7 @@ class Timed(BaseScheduler):
             await self.setState(_STATE, state)
         elif state["rule"] != print_:
             await self._record_cut_off(state, now)
+            await self._keep_former(state, now)
             state = {"rule": print_, "anchor": now, "examined": now}
             await self.setState(_STATE, state)
         else:
@@ -105,6 +106,12 @@ class Timed(BaseScheduler):
             skip = None if due is None or due > now else Skip(due, due, 1, why, exact=False)
         if skip is not None:
             await self.master.record_skips([skip])
+
+    async def _keep_former(self, state: Mapping[str, Any], now: int) -> None:
+        """By which rule it fired until now, so that every due time can be accounted for afterwards."""
+        former = await self.getState(_FORMER, [])
+        former.append({"rule": state["rule"], "anchor": state["anchor"], "until": now})
+        await self.setState(_FORMER, former[-_FORMER_KEPT:])
 
     async def _wake_for(self, rule: TimeRule, examined: int) -> None:
         nominal = self._next_due = rule.after(examined)
@@ -139,17 +146,14 @@ class Timed(BaseScheduler):
     @hook
     async def fire(self, nominal: int) -> None:
         """One due time is served: ask for work."""
-        stamps: list[Mapping[str, Any]] = []
-        if self.branch is not None:
-            stamps = [{"codebase": codebase, "branch": self.branch} for codebase in self.codebases]
-        await self.addBuildsetForSourceStampsWithDefaults(reason=self.reason, sourcestamps=stamps, due_at=nominal)
+        await self.addBuildsetForSourceStampsWithDefaults(reason=self.reason, due_at=nominal)
 
     def getPendingBuildTimes(self) -> list[datetime]:
         due = self.master.timers().get(TICK) if self.active else None
         return [] if due is None else [to_datetime(due)]
 
 
-class Periodic(Timed):
+class Periodic(OnlyIfChanged, Timed):
     """Every ``periodicBuildTimer`` (seconds, or text such as 90s): at once when it is first active, then on an even grid."""
 
     compare_attrs: ClassVar[Sequence[str]] = ("periodicBuildTimer",)
@@ -178,7 +182,7 @@ class Periodic(Timed):
         return now, now - 1
 
 
-class Nightly(Timed):
+class Calendar(Timed):
     """By the calendar: ``minute``, ``hour``, ``dayOfMonth``, ``month``, ``dayOfWeek``, or ``cron`` text, in ``timezone``."""
 
     compare_attrs: ClassVar[Sequence[str]] = ("calendar", "timezone")
@@ -218,11 +222,64 @@ class Nightly(Timed):
             self._rules[timezone] = rule
         return rule
 
+    @property
+    def zone(self) -> str:
+        """Its own time zone, or the cluster's."""
+        return self.timezone or self.master.timezone
+
     def rule(self, anchor: int) -> TimeRule:
-        return self._rule_in(self.timezone or self.master.timezone)
+        return self._rule_in(self.zone)
 
     def fingerprint(self) -> Any:
-        return ["nightly", self.calendar, self.timezone or self.master.timezone]
+        return ["nightly", self.calendar, self.zone]
+
+
+class Nightly(OnlyIfChanged, Calendar):
+    """By the calendar, with what Periodic has for changes; the ``force_at_*`` fields are times that fire whether or not
+    anything has changed: those of its due times that also match all of them."""
+
+    compare_attrs: ClassVar[Sequence[str]] = ("force_at",)
+
+    def __init__(
+        self,
+        name: str,
+        builderNames: Any,
+        force_at_minute: Any = None,
+        force_at_hour: Any = None,
+        force_at_day_of_month: Any = None,
+        force_at_month: Any = None,
+        force_at_day_of_week: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(name, builderNames, **kwargs)
+        given = (force_at_minute, force_at_hour, force_at_day_of_month, force_at_month, force_at_day_of_week)
+        self.force_at: dict[str, Any] | None = None
+        if any(value is not None for value in given):
+            self.force_at = {
+                field: _plain(value) for field, value in zip(_FORCE_AT, given, strict=True) if value is not None
+            }
+            self._forced_in(self.timezone or "UTC")
+
+    def _forced_in(self, timezone: str) -> CronRule | None:
+        if self.force_at is None:
+            return None
+        try:
+            return CronRule.from_nightly(**self.force_at, timezone=timezone)
+        except CronError as error:
+            raise CronError((_FORCE_AT.get(field, field), what) for field, what in error.faults) from None
+
+    def forced_at(self, nominal: int) -> bool:
+        rule = self._forced_in(self.zone)
+        return rule is not None and rule.after(nominal - 1) == nominal
+
+
+_FORCE_AT = {
+    "minute": "force_at_minute",
+    "hour": "force_at_hour",
+    "dayOfMonth": "force_at_day_of_month",
+    "month": "force_at_month",
+    "dayOfWeek": "force_at_day_of_week",
+}
 
 
 def _parsed(cron: str, timezone: str) -> CronRule:

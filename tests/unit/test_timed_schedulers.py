@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from locum.schedulers import Nightly, Periodic
 from locum.schedulers.catchup import MISSED, NOT_CAUGHT_UP, NOT_NEWEST
+from locum.schedulers.only_if_changed import NOTHING_CHANGED
 
 CASES = json.loads((Path(__file__).parent / "data/timed_cases.json").read_text())
 HOUR, DAY = 3600, 86_400
@@ -64,6 +65,160 @@ def test_known_next_times_of_nightly(bench, params, last, following):
     assert b.scheduler.getPendingBuildTimes() == [datetime.fromisoformat(following).replace(tzinfo=UTC)]
     b.to_time(f"{following}+00:00")
     assert dues(b) == [following.replace(" ", "T")]
+
+
+@pytest.mark.parametrize("case", CASES["nightly_simulations"], ids=lambda c: c["id"])
+def test_known_simulations_of_nightly(bench, case):
+    importance = {s["gotChange"]["number"]: s["important"] for s in case["stimuli"]}
+    params = dict(case["params"])
+
+    def make():
+        important = lambda change: importance[change.number]  # noqa: E731
+        return Nightly("test", ["unit"], fileIsImportant=important, **params)
+
+    # The scheduler has fired before (the cases' "last_build"): once, a quarter of an hour before they begin.
+    b = bench(make, at="1970-01-10T23:30:00+00:00")
+    b.to_time("1970-01-11T00:00:00+00:00")
+    before, began = len(b.built), b.clock.seconds()
+    assert before == 1
+    for stimulus in case["stimuli"]:
+        b.to(began + stimulus["at"])
+        b.change(**stimulus["gotChange"])
+    b.to(began + 1800)
+    asserted, built = case["asserted"], b.built[before:]
+    assert [due - began for due in b.fired[before:]] == case["observed_fire_offsets_s"]
+    assert [(x.changes, x.reason) for x in built] == [
+        (call["changeids"], call["reason"]) for call in asserted["buildset_calls"]
+    ]
+    assert b.classified == ({} if built else importance)
+    assert len(built) + skipped(b) == 2, "every due time is served or a recorded skip"
+
+
+@pytest.mark.parametrize("row", CASES["onlyIfChanged_decision_table"]["rows"], ids=str)
+def test_the_decision_table_of_only_if_changed(bench, row):
+    only, known, last_only, important, force_at, builds, _ = row
+    for fired_before in (True, False) if known == "any" else (known,):
+        for was_on in (True, False) if last_only == "any" else (last_only,):
+            for has_important in (True, False) if important == "any" else (important,):
+                for forced in (True, False) if force_at == "any" else (force_at,):
+                    for unimportant in (True, False):
+                        kinds = [True] * has_important + [False] * unimportant
+                        found = decided(bench, only, fired_before, was_on, kinds, forced)
+                        assert found == builds, (fired_before, was_on, kinds, forced)
+
+
+def decided(bench, only, fired_before, was_on, kinds, forced):
+    """Whether the due time of one hour from now makes a buildset, of all the changes that were collected for it."""
+    importance = {}
+
+    def make(option):
+        return lambda: Nightly(
+            *("n", ["unit"]), minute=0, onlyIfChanged=option, createAbsoluteSourceStamps=True,
+            fileIsImportant=lambda change: importance[change.number], force_at_minute=0 if forced else 30
+        )  # fmt: skip
+
+    b = bench(make(was_on), at="2026-01-05T00:30:00+00:00" if fired_before else "2026-01-05T01:30:00+00:00")
+    b.to_time("2026-01-05T01:30:00+00:00")
+    if was_on is not only:
+        b.reconfigure(make(only))
+    before = len(b.built)
+    assert before == fired_before
+    for important in kinds:
+        importance[len(importance) + 1] = important
+        b.change()
+    b.to_time("2026-01-05T02:00:00+00:00")
+    built = b.built[before:]
+    if built:
+        assert [x.changes for x in built] == [list(importance)] and b.classified == {}
+    else:
+        assert skipped(b) == 1 and b.classified == importance, "the unimportant ones wait for the next"
+    return bool(built)
+
+
+# -- changes
+
+
+def test_only_the_branch_s_changes_count_and_it_goes_into_every_stamp(bench):
+    b = bench(nightly(hour=3, branch="stable", onlyIfChanged=True, codebases={"app": {"repository": "r"}, "lib": {}}))
+    b.advance(DAY)
+    b.change(branch="main", codebase="app")
+    number = b.change(branch="stable", codebase="app", revision="s1", repository="r")
+    b.advance(DAY)
+    assert b.built[1].changes == [number]
+    assert [(s["codebase"], s["branch"], s["revision"]) for s in b.built[1].stamps] == [
+        ("app", "stable", "s1"),
+        ("lib", "stable", None),
+    ]
+    b.change(branch="main", codebase="app")
+    b.advance(DAY)
+    assert len(b.built) == 2 and b.skips[-1][3] == NOTHING_CHANGED
+
+
+def test_a_branch_that_is_not_given_is_any_branch_and_null_the_default_one(bench):
+    for branch, wanted in (({}, [2, 3]), ({"branch": None}, [2])):
+        b = bench(periodic(DAY, onlyIfChanged=True, **branch))
+        b.advance(1)
+        b.change(branch=None, number=2)
+        b.change(branch="main", number=3)
+        b.advance(DAY)
+        assert b.built[-1].changes == wanted
+
+
+def test_a_change_filter_and_importance_choose_the_changes_of_a_timed_scheduler(bench):
+    b = bench(
+        periodic(
+            DAY,
+            onlyIfChanged=True,
+            branch="main",
+            onlyImportant=True,
+            change_filter={"project": "p"},
+            fileIsImportant=lambda change: "docs" not in change.files,
+        )
+    )
+    b.advance(1)
+    b.change(branch="main", project="q")
+    b.change(branch="other", project="p")
+    b.change(branch="main", project="p", files=["docs"])
+    wanted = b.change(branch="main", project="p")
+    b.advance(DAY)
+    assert [x.changes for x in b.built] == [[], [wanted]] and b.classified == {}
+
+
+def test_what_was_classified_survives_failovers_and_is_built_once(bench):
+    b = bench(periodic(100, onlyIfChanged=True))
+    b.advance(1)
+    numbers = [b.change(), b.change()]
+    b.fail_over()
+    b.advance(100)
+    b.fail_over()
+    b.advance(100)
+    assert [x.changes for x in b.built] == [[], numbers]
+    assert skipped(b) == 1
+
+
+def test_of_several_times_caught_up_together_the_first_has_the_changes_and_the_others_are_skips(bench):
+    b = bench(periodic(10, onlyIfChanged=True, catch_up="all"))
+    b.advance(5)
+    number = b.change()
+    b.die()
+    b.advance(30)
+    b.start()
+    assert [(x.changes, due) for x, due in zip(b.built, b.fired, strict=True)] == [([], 0), ([number], 10)]
+    assert skipped(b) == 2
+
+
+def test_with_absolute_stamps_a_timed_scheduler_knows_the_last_revisions(bench):
+    codebases = {"app": {"branch": "main"}, "lib": {"branch": "main"}}
+    b = bench(periodic(100, codebases=codebases, createAbsoluteSourceStamps=True))
+    b.advance(1)
+    b.change(codebase="lib", revision="l1", branch="main")
+    b.advance(100)
+    b.change(codebase="app", revision="a1", branch="main")
+    b.fail_over()
+    b.advance(100)
+    assert [(s["codebase"], s["revision"]) for s in b.built[2].stamps] == [("app", "a1"), ("lib", "l1")]
+    b.advance(100)  # nothing new: the same revisions again
+    assert [s["revision"] for s in b.built[3].stamps] == ["a1", "l1"]
 
 
 # -- periodic
@@ -359,6 +514,10 @@ def test_a_callable_priority_works_for_timed_schedulers(bench):
         (lambda: Periodic("p", ["unit"], periodicBuildTimer=5, catch_up_limit=0), "catch_up_limit: expected 1 or more"),
         (lambda: Periodic("p", ["unit"], periodicBuildTimer=5, grace=-1), "grace: a duration cannot be negative"),
         (lambda: Periodic("p", ["unit"], periodicBuildTimer=5, branch=3), "branch: expected a name"),
+        (lambda: Periodic("p", ["unit"], periodicBuildTimer=5, onlyIfChanged="yes"), "onlyIfChanged: expected true"),
+        (lambda: Periodic("p", ["unit"], periodicBuildTimer=5, change_filter=5), "change_filter: expected a mapping"),
+        (lambda: Nightly("n", ["unit"], force_at_hour=24), "force_at_hour:"),
+        (lambda: Nightly("n", ["unit"], force_at_day_of_month=31, force_at_month=2), "force_at_day_of_month"),
         (lambda: Nightly("n", ["unit"], hour=25), "hour:"),
         (lambda: Nightly("n", ["unit"], dayOfMonth=31, month=2), "dayOfMonth"),
         (lambda: Nightly("n", ["unit"], cron="0 3 * * *", hour=3), "cron: give either it or hour"),
