@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from .builders import PROPERTY_REFERENCE
 from .digests import digest_of
 from .faults import Fault, Faulty, Place, place_of, shown
 from .kinds import NAME, Text
@@ -128,7 +129,7 @@ def _walk(node: Node, path: str, depth: int) -> Iterator[tuple[str, int, int]]:
 def check_builder_names(node: Mapping, path: str, known: set[str], reader: Reader) -> None:
     """Record a fault for each builder that an entry's ``builderNames`` names and nobody configured.
 
-    Only text and lists are looked at: what is worked out while running is the class's own business.
+    Only text and lists are looked at; what is worked out while running (``%(prop:NAME)s``) is found out then.
     """
     if "builderNames" not in node.pairs:
         return
@@ -137,6 +138,8 @@ def check_builder_names(node: Mapping, path: str, known: set[str], reader: Reade
     check: Callable[[Node, str], None] = lambda item, where: _check_builder(item, where, known, reader)  # noqa: E731
     try:
         if isinstance(names, Scalar) and (value := reader.scalar(names, path)) is not None:
+            if isinstance(value, str) and PROPERTY_REFERENCE.fullmatch(value):
+                return
             cure = f"write [{value}]" if isinstance(value, str) and len(value) < 60 else "write [NAME]"
             reader.expected(names, path, "a list of builders", cure)
         elif isinstance(names, Sequence):
@@ -148,5 +151,5 @@ def check_builder_names(node: Mapping, path: str, known: set[str], reader: Reade
 def _check_builder(node: Node, path: str, known: set[str], reader: Reader) -> None:
     if isinstance(node, Scalar):
         name = Text("a builder's name").read(node, path, reader)
-        if isinstance(name, str) and name not in known:
+        if isinstance(name, str) and name not in known and not PROPERTY_REFERENCE.search(name):
             raise reader.unknown(node.at, path, f"unknown builder {shown(name)}", name, known)

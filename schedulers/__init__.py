@@ -3,8 +3,9 @@
 from .base import BaseScheduler
 from .basic import AnyBranchScheduler, BaseBasicScheduler, SingleBranchScheduler
 from .changes import Change
-from .filters import ChangeFilter
+from .filters import ChangeFilter, SourceStampFilter
 from .interface import FinishedBuildset, NotActive, SchedulerFault
+from .rendering import Interpolate, Property, renderer
 from .timed import Nightly, Periodic, Timed
 
 __all__ = [
@@ -14,10 +15,14 @@ __all__ = [
     "Change",
     "ChangeFilter",
     "FinishedBuildset",
+    "Interpolate",
     "Nightly",
     "NotActive",
     "Periodic",
+    "Property",
     "SchedulerFault",
     "SingleBranchScheduler",
+    "SourceStampFilter",
     "Timed",
+    "renderer",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 from .changes import Change
 from .interface import SchedulerFault, StampFields
+from .rendering import has_renderables, is_renderable, whole_reference
 
 LARGEST_PRIORITY = 2**31 - 1
 _CODEBASE_KEYS = frozenset({"repository", "branch", "revision"})
@@ -22,8 +23,9 @@ def checked_name(name: Any) -> str:
 
 
 def checked_builder_names(names: Any) -> Any:
-    """A tuple of names, or the function that will give them. ValueError."""
-    if callable(names):
+    """A tuple of names (or texts that name properties), or the function or renderable that will give them. ValueError."""
+    names = whole_reference(names) or names
+    if callable(names) or (is_renderable(names) and not isinstance(names, str)):
         return names
     if isinstance(names, (str, bytes, Mapping)) or not isinstance(names, Iterable):
         raise ValueError(f"builderNames: expected a list of builders' names, got {names!r}")
@@ -31,7 +33,7 @@ def checked_builder_names(names: Any) -> Any:
     if not names:
         raise ValueError("builderNames: expected at least one builder's name, got an empty list")
     for name in names:
-        if not isinstance(name, str):
+        if not isinstance(name, str) and not is_renderable(name):
             raise ValueError(f"builderNames: expected names, got {name!r}")
     if len(set(names)) != len(names):
         raise ValueError("builderNames: a builder is named twice")
@@ -67,10 +69,10 @@ def checked_codebases(codebases: Any) -> dict[str, dict[str, Any]]:
 
 
 def checked_priority(priority: Any) -> Any:
-    """None, a whole number, or the function that will give one. ValueError."""
-    if priority is None or callable(priority) or is_priority(priority):
+    """None, a whole number, or the function or renderable that will give one. ValueError."""
+    if priority is None or callable(priority) or is_priority(priority) or is_renderable(priority):
         return priority
-    raise ValueError(f"priority: expected a whole number or a function, got {priority!r}")
+    raise ValueError(f"priority: expected a whole number, a function or a renderable, got {priority!r}")
 
 
 def is_priority(value: Any) -> bool:
@@ -78,8 +80,9 @@ def is_priority(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_PRIORITY
 
 
-def checked_properties(properties: Any) -> dict[str, Any]:
-    """A copy. ValueError for what is not a mapping of names; TypeError for a value that is not JSON."""
+def checked_properties(properties: Any, *, renderables: bool = False) -> dict[str, Any]:
+    """A copy. ValueError for what is not a mapping of names; TypeError for a value that is not JSON (nor renderable, if
+    that is allowed)."""
     if properties is None:
         return {}
     if not isinstance(properties, Mapping):
@@ -87,7 +90,8 @@ def checked_properties(properties: Any) -> dict[str, Any]:
     for name, value in properties.items():
         if not isinstance(name, str) or not name or not _storable(name):
             raise ValueError(f"properties: expected non-empty texts as names, got {name!r}")
-        to_json(value, f"property {name!r}")
+        if not (renderables and has_renderables(value)):
+            to_json(value, f"property {name!r}")
     return dict(properties)
 
 

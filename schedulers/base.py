@@ -35,6 +35,7 @@ from .changes import Change
 from .filters import ChangeFilter
 from .hooks import answered, begin, hook
 from .interface import BuildsetRequest, FinishedBuildset, MasterInterface, SchedulerFault, StampFields, away
+from .rendering import Props, has_renderables, is_renderable, rendered
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -150,9 +151,11 @@ class BaseScheduler(Clustered):
     ) -> None:
         super().__init__(name)
         self.builderNames = checked_builder_names(builderNames)
-        self.properties = checked_properties(properties)
+        self.properties = checked_properties(properties, renderables=True)
         self.codebases = checked_codebases(codebases)
         self.priority = checked_priority(priority)
+        self._renders_properties = has_renderables(self.properties)
+        self._renders_builders = has_renderables(self.builderNames)
         self._filter: ChangeFilter | None = None
         self._file_is_important: Callable[[Change], Any] | None = None
         self._only_important = False
@@ -246,8 +249,9 @@ class BaseScheduler(Clustered):
         return self.codebases[codebase]
 
     def listBuilderNames(self) -> list[str]:
-        """The names as configured; empty where a function works them out."""
-        return list(self.builderNames) if isinstance(self.builderNames, tuple) else []
+        """The names as configured, without those that are worked out for each buildset."""
+        names = self.builderNames if isinstance(self.builderNames, tuple) else ()
+        return [name for name in names if not is_renderable(name)]
 
     def getPendingBuildTimes(self) -> list[datetime]:
         """Due times of its timers, soonest first."""
@@ -353,17 +357,24 @@ class BaseScheduler(Clustered):
         priority: Any,
         options: Mapping[str, Any],
     ) -> tuple[int, dict[int, int]]:
-        merged = self._merged_properties(changes, properties)
+        fields = tuple(s if isinstance(s, StampFields) else stamp_fields(s) for s in stamps)
+        merged = await self._merged_properties(changes, properties, fields)
+        values = {name: value for name, (value, _) in merged.items()}
         wanted = self.builderNames if builder_names is None else builder_names
-        builders = await self._builders(wanted, merged, changes)
-        level = await self._level(self.priority if priority is None else priority, builders, changes)
+        if builder_names is None and self._renders_builders:
+            wanted = await rendered(wanted, Props(_about(fields) | values, changes, fields))
+        builders = await self._builders(wanted, values, changes)
+        level = self.priority if priority is None else priority
+        if priority is None and is_renderable(level):
+            level = _whole_number(await rendered(level, Props(_about(fields) | values, changes, fields)))
+        level = await self._level(level, builders, changes)
         known = dict(options)
         parent = {k: known.pop(k) for k in ("parent_buildid", "parent_relationship", "rebuilt_buildid") if known.get(k)}
         external_id = known.pop("external_idstring", None)
         request = BuildsetRequest(
             reason=checked_text("reason", reason),
             builders=builders,
-            stamps=tuple(s if isinstance(s, StampFields) else stamp_fields(s) for s in stamps),
+            stamps=fields,
             properties=merged,
             priority=level,
             changes=tuple(change.number for change in changes),
@@ -377,23 +388,29 @@ class BaseScheduler(Clustered):
             raise TypeError(f"addBuildset got unknown arguments: {', '.join(sorted(known))}")
         return await self.master.add_buildset(request)
 
-    def _merged_properties(
-        self, changes: Sequence[Change], passed: Mapping[str, Any] | None
+    async def _merged_properties(
+        self, changes: Sequence[Change], passed: Mapping[str, Any] | None, stamps: Sequence[StampFields]
     ) -> dict[str, tuple[Any, str]]:
-        merged = {name: with_source(value, "Scheduler") for name, value in self.properties.items()}
+        given: dict[str, tuple[Any, str]] = {}
         for change in changes:
-            merged.update({name: with_source(value, "Change") for name, value in change.properties.items()})
+            given.update({name: with_source(value, "Change") for name, value in change.properties.items()})
         if passed is not None:
-            given = checked_properties(passed)
-            merged.update({name: with_source(value, "Request") for name, value in given.items()})
+            given.update({name: with_source(v, "Request") for name, v in checked_properties(passed).items()})
+        own = self.properties
+        if self._renders_properties:
+            values = {name: value for name, value in own.items() if not has_renderables(value)}
+            values |= {name: value for name, (value, _) in given.items()}
+            values["scheduler"] = self.name
+            own = await rendered(own, Props(_about(stamps) | values, changes, stamps))
+            checked_properties(own)
+        merged = {name: with_source(value, "Scheduler") for name, value in own.items()}
+        merged.update(given)
         merged["scheduler"] = (self.name, "Scheduler")
         return merged
 
-    async def _builders(
-        self, wanted: Any, properties: Mapping[str, tuple[Any, str]], changes: Sequence[Change]
-    ) -> tuple[str, ...]:
+    async def _builders(self, wanted: Any, properties: Mapping[str, Any], changes: Sequence[Change]) -> tuple[str, ...]:
         if callable(wanted):
-            wanted = await answered(wanted({name: value for name, (value, _) in properties.items()}, list(changes)))
+            wanted = await answered(wanted(dict(properties), list(changes)))
         if isinstance(wanted, str) or not isinstance(wanted, Iterable):
             raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {wanted!r}, expected a list of names")
         names = tuple(wanted)
@@ -419,3 +436,20 @@ class BaseScheduler(Clustered):
             raise SchedulerFault(f"scheduler {self.name!r}: priority gave {priority!r}, expected a whole number")
         level: int = priority
         return level
+
+
+def _about(stamps: Sequence[StampFields]) -> dict[str, Any]:
+    """What a task will know of its source stamps: those of codebase '', or of the first by name."""
+    stamp = min(stamps, key=lambda one: one.codebase, default=None)
+    if stamp is None:
+        return {}
+    named = ("branch", "revision", "repository", "project", "codebase")
+    return {name: value for name in named if (value := getattr(stamp, name)) is not None}
+
+
+def _whole_number(value: Any) -> Any:
+    """The number that a text says, if it says one."""
+    try:
+        return int(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

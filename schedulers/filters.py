@@ -8,6 +8,7 @@ expressions match from the start, see the first 1000 characters of a text, and a
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Final, TypedDict, Unpack, cast
 
 from .bounded_re import compile_bounded, matches
@@ -132,12 +133,69 @@ class ChangeFilter:
         return f"ChangeFilter({', '.join(f'{name}={_shown(value)}' for name, value in self._given.items())})"
 
 
+_STAMP_TEXTS: Final = tuple(
+    attribute + kind
+    for attribute in ("project", "codebase", "repository", "branch")
+    for kind in ("_eq", "_not_eq", "_re", "_not_re")
+)
+
+
+class SourceStampFilter:
+    """A set of conditions that a source stamp must fulfil, all of them: for the cancellers.
+
+    ``X_eq``, ``X_not_eq``, ``X_re`` and ``X_not_re`` for project, codebase, repository and branch, with ChangeFilter's meaning.
+    TypeError for an unknown keyword; ValueError names every condition at fault.
+    """
+
+    __slots__ = ("_filter", "_given")
+
+    def __init__(self, **conditions: Any) -> None:
+        unknown = [_unknown(name, _STAMP_TEXTS) for name in conditions if name not in _STAMP_TEXTS]
+        if unknown:
+            raise TypeError("SourceStampFilter: " + "; ".join(unknown))
+        self._given = conditions
+        named = {_condition_of(name): value for name, value in conditions.items()}
+        try:
+            self._filter = ChangeFilter(**cast(Conditions, named))
+        except ValueError as error:
+            text = str(error)
+            for name in conditions:
+                if name.endswith("_eq") and not name.endswith("_not_eq"):
+                    text = re.sub(rf"(^|; ){name.removesuffix('_eq')}: ", rf"\1{name}: ", text)
+            raise ValueError(text) from None
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, object]) -> "SourceStampFilter":
+        """The filter of a YAML mapping. ValueError names everything at fault."""
+        faults = [_unknown(name, _STAMP_TEXTS) for name in mapping if name not in _STAMP_TEXTS]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return cls(**mapping)
+
+    def is_matched(self, stamp: object) -> bool:
+        """Whether a source stamp (a mapping, or an object with its attributes) fulfils every condition."""
+        return self._filter.filter_change(SimpleNamespace(**stamp) if isinstance(stamp, Mapping) else stamp)
+
+    def __eq__(self, other: object) -> bool:
+        return self._filter == other._filter if isinstance(other, SourceStampFilter) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._filter)
+
+    def __repr__(self) -> str:
+        return f"SourceStampFilter({', '.join(f'{name}={_shown(value)}' for name, value in self._given.items())})"
+
+
+def _condition_of(name: str) -> str:
+    return name if name.endswith(("_not_eq", "_re")) else name.removesuffix("_eq")
+
+
 def _is_given(name: str, value: object) -> bool:
     return value is not NOT_GIVEN and (value is not None or name in _NONE_MEANS_SOMETHING)
 
 
-def _unknown(name: object) -> str:
-    near = difflib.get_close_matches(str(name), [*_ORDER, "filter_fn"], n=1, cutoff=0.6)
+def _unknown(name: object, known: Sequence[str] = (*_ORDER, "filter_fn")) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     return f"{name}: unknown condition" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
