@@ -19,9 +19,12 @@ from locum.tests.support.cluster import CLOCKS
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from . import proxy
 from .history import FaultBegan, FaultEnded, Folder, History, Leftovers, Phase, Plan, Resources, now
 from .load import Load, names_of
 from .masters import Masters
+from .postgres import Postgres
+from .proxy import Proxy
 
 UP_S = 90.0
 QUIET_S = 60.0
@@ -60,6 +63,40 @@ class File:
         return self.url
 
 
+@dataclass(frozen=True, slots=True)
+class Network:
+    """PostgreSQL behind one proxy for each master."""
+
+    postgres: Postgres
+    proxies: dict[str, Proxy]
+
+    @property
+    def url(self) -> str:
+        return self.postgres.url()
+
+    def url_of(self, master: str) -> str:
+        return self.postgres.url(self.proxies[master].ports)
+
+
+@contextlib.contextmanager
+def opened(plan: Plan, folder: Folder) -> Iterator[Server]:
+    """The database of a run, and the way to it; nothing is left of a PostgreSQL but its logs."""
+    if plan.database == "sqlite":
+        yield File(folder.path / "locum.sqlite")
+        return
+    postgres = Postgres(folder.path, standby=any(fault.fault.startswith("failover") for fault in plan.faults))
+    try:
+        postgres.begin()
+        with proxy.Network() as network:
+            yield Network(postgres, {name: network.proxy(postgres.ports) for name in names_of_masters(plan)})
+    finally:
+        postgres.close()
+
+
+def names_of_masters(plan: Plan) -> tuple[str, ...]:
+    return tuple(f"m{n + 1}" for n in range(plan.masters))
+
+
 class Chamber:
     """Carries out a plan in a folder. Nothing of it runs any more when ``carry_out`` is done, however it ends."""
 
@@ -70,8 +107,7 @@ class Chamber:
         self._say = say
         self._truth = History(folder.truth)
         self._faults = History(folder.faults)
-        names = tuple(f"m{n + 1}" for n in range(plan.masters))
-        self.masters = Masters(folder, names, server.url_of, server.url, self._truth)
+        self.masters = Masters(folder, names_of_masters(plan), server.url_of, server.url, self._truth)
         self._url = DatabaseUrl.parse(server.url, folder.path)
         self.load = Load(self.masters, self._url, self._truth, plan.seed)
         bounds = Bounds(connect_s=3.0, lock_s=10.0)
@@ -91,6 +127,11 @@ class Chamber:
             self._database.close()
             self._truth.close()
             self._faults.close()
+
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong in the torture itself, or what the product answered that it never should."""
+        return self.load.troubles
 
     def _begin(self) -> None:
         self._phase("calm")
