@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from .schedule_effects import CalendarEffects
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
@@ -127,6 +129,8 @@ class Effects:
     begin_changes: bool = False
     """From the commit of this turn on it gets every change (if it never did before)"""
     begin_finished: bool = False
+    calendar: CalendarEffects | None = None
+    """what the calendar does to stored schedules"""
 
     def merge(self, later: Effects) -> None:
         """Add what a later turn of the same term does."""
@@ -146,6 +150,10 @@ class Effects:
         self.finished_cursor = _joined(self.finished_cursor, later.finished_cursor)
         self.begin_changes |= later.begin_changes
         self.begin_finished |= later.begin_finished
+        if self.calendar is None:
+            self.calendar = later.calendar
+        elif later.calendar is not None:
+            self.calendar.merge(later.calendar)
 
 
 def _joined(first: tuple[int, int] | None, later: tuple[int, int] | None) -> tuple[int, int] | None:

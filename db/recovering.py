@@ -52,8 +52,8 @@ _RAISE_TERMS = Statement(
     " ELSE (SELECT max(o.term) FROM ownership o WHERE o.scheduler_id = schedulers.id) END"
 )
 _RECORD = Statement(
-    "INSERT INTO ownership (scheduler_id, term, incarnation, since, why)"
-    " SELECT id, term, NULL, {now}, 'recovered from a backup' FROM schedulers WHERE true"
+    "INSERT INTO ownership (scheduler_id, term, incarnation, since, turns, why)"
+    " SELECT id, term, NULL, {now}, turns, 'recovered from a backup' FROM schedulers WHERE true"
     " ON CONFLICT (scheduler_id, term) DO NOTHING"
 )
 _ALL_LOST = Statement(
@@ -64,9 +64,13 @@ _NO_STANDBY = Statement("DELETE FROM standby")
 _HIGHEST = {
     "changes": "SELECT coalesce(max(number), 0) FROM changes",
     "finished": "SELECT coalesce(max(finished_number), 0) FROM buildsets",
-    "buildsets": "SELECT coalesce(max(id), 0) FROM buildsets",
+    "buildsets": (  # executions have theirs from the same counter
+        "SELECT max(id) FROM (SELECT coalesce(max(id), 0) AS id FROM buildsets"
+        " UNION ALL SELECT coalesce(max(id), 0) FROM executions) AS both_tables"
+    ),
     "tasks": "SELECT coalesce(max(id), 0) FROM tasks",
     "messages": "SELECT coalesce(max(id), 0) FROM messages",
+    "schedules": "SELECT coalesce(max(id), 0) FROM schedules",
 }
 _RAISE_COUNTER = {
     name: Statement(

@@ -101,7 +101,9 @@ schedulers = Table(
     Column("incarnation", Text),
     Column("term", BigInteger, nullable=False, server_default=text("0")),
     Column("active_since", BigInteger),
+    Column("change_start", BigInteger),  # the newest change when it began to consume them; NULL: it never did
     Column("change_cursor", BigInteger),
+    Column("finished_start", BigInteger),
     Column("finished_cursor", BigInteger),
     Column("blocked", Integer, nullable=False, server_default=text("0")),  # how often it blocked its master's reactor
     Column("turns", BigInteger, nullable=False, server_default=text("0")),
@@ -120,7 +122,9 @@ standby = Table(
 )
 Index("standby_by_incarnation", standby.c.incarnation)
 
-# Append-only: who held what, under which term, and why it changed hands.
+# Append-only: who held what, under which term (until the next one began), and why it changed hands. A scheduler's turns are
+# numbered in the order in which they commit. ``turns`` of them were committed when the term began, so that what says in
+# which turn it was written can be told to have been written under the term that it names, whatever clocks say.
 ownership = Table(
     "ownership",
     metadata,
@@ -128,6 +132,7 @@ ownership = Table(
     Column("term", BigInteger, primary_key=True),
     Column("incarnation", Text),
     Column("since", BigInteger, nullable=False),
+    Column("turns", BigInteger, nullable=False, server_default=text("0")),
     Column("why", Text, nullable=False),
 )
 
@@ -137,6 +142,8 @@ scheduler_state = Table(
     Column("scheduler_id", BigInteger, ForeignKey("schedulers.id", ondelete="CASCADE"), primary_key=True),
     Column("key", Text, primary_key=True),
     Column("value_json", Text, nullable=False),
+    Column("term", BigInteger),
+    Column("turn", BigInteger),
 )
 
 timers = Table(
@@ -198,6 +205,7 @@ buildsets = Table(
     Column("scheduler_id", BigInteger),
     Column("scheduler", Text),  # its name, kept when the scheduler itself is pruned
     Column("term", BigInteger),
+    Column("turn", BigInteger),
     Column("incarnation", Text),
     Column("reason", Text, nullable=False),
     Column("submitted_at", BigInteger, nullable=False),
@@ -330,20 +338,100 @@ failures = Table(
     Column("error", Text, nullable=False),
 )
 
-# Ticks that came due and were not served, and changes that were not for a disabled scheduler: silent loss is not ours.
+# Ticks that came due and were not served, and what was not for a disabled scheduler: silent loss is not ours.
 skips = Table(
     "skips",
     metadata,
     Column("id", Id, primary_key=True),
     Column("scheduler_id", BigInteger, ForeignKey("schedulers.id", ondelete="CASCADE"), nullable=False),
-    Column("what", Text, nullable=False),  # 'ticks': due times; 'changes': numbers
+    Column("what", Text, nullable=False),  # 'ticks': due times; 'changes', 'finished' (buildsets): numbers
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("term", BigInteger),
+    Column("turn", BigInteger),  # NULL: no turn, a person enabled it again
+)
+Index("skips_by_scheduler", skips.c.scheduler_id, skips.c.id)
+
+# A recurrence made at run time. ``next_due``: when the calendar must look at it (NULL: paused, or over), so that
+# those due soon are found without the others. ``version`` rises with everything that a person does to it.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text, unique=True),
+    Column("rule_json", Text, nullable=False),
+    Column("start_json", Text, nullable=False),  # what each firing starts
+    Column("metadata_json", Text),
+    Column("catch_up", Text, nullable=False),
+    Column("catch_up_limit", Integer, nullable=False),
+    Column("grace_us", BigInteger),
+    Column("jitter_us", BigInteger, nullable=False),
+    Column("overlap", Text, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=false()),
+    Column("paused_why", Text),
+    Column("since", BigInteger, nullable=False),  # made or resumed: what came due before it is caught up with
+    Column("examined", BigInteger, nullable=False),  # every nominal time up to here has been served or skipped
+    Column("next_due", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("made_at", BigInteger, nullable=False),
+    Column("made_by", Text, nullable=False),
+    CheckConstraint("catch_up IN ('none', 'one', 'all')", name="schedules_catch_up"),
+    CheckConstraint("overlap IN ('skip', 'queue', 'allow', 'replace')", name="schedules_overlap"),
+)
+Index(
+    "schedules_by_due",
+    schedules.c.next_due,
+    schedules.c.id,
+    postgresql_where=schedules.c.next_due.is_not(None),
+    sqlite_where=schedules.c.next_due.is_not(None),
+)
+
+# A firing of a schedule; its id is also that of the buildset that it starts. ``due_at``: the nominal time; NULL: a
+# person asked for it, at no time of the rule's.
+executions = Table(
+    "executions",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("schedule_id", BigInteger, nullable=False),  # no foreign key: executions outlive their schedule
+    Column("due_at", BigInteger),
+    Column("cause", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("result", Text),
+    Column("why", Text, nullable=False, server_default=""),
+    Column("made_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    CheckConstraint("cause IN ('due', 'run now', 'backfill')", name="executions_cause"),
+    CheckConstraint("state IN ('waiting', 'started', 'finished', 'dropped')", name="executions_state"),
+)
+# One execution a nominal time, whatever goes wrong.
+Index("executions_once", executions.c.schedule_id, executions.c.due_at, unique=True)
+Index("executions_by_schedule", executions.c.schedule_id, executions.c.id)
+Index(
+    "executions_unfinished",
+    executions.c.schedule_id,
+    executions.c.id,
+    postgresql_where=executions.c.state.in_(("waiting", "started")),
+    sqlite_where=executions.c.state.in_(("waiting", "started")),
+)
+
+# Nominal times of schedules that were not served; a run of them is one row.
+schedule_skips = Table(
+    "schedule_skips",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("schedule_id", BigInteger, nullable=False),
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
     Column("count", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
-Index("skips_by_scheduler", skips.c.scheduler_id, skips.c.id)
+Index("schedule_skips_by_schedule", schedule_skips.c.schedule_id, schedule_skips.c.id)
 
 # What a person asks of a master from any host: 'reconfig', say.
 orders = Table(

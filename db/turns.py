@@ -6,13 +6,13 @@ protects is read in a later statement.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from . import changes
+from . import changes, schedules
 from .effects import Effects, Stamp
 from .errors import DatabaseError
 from .sql import Statement
@@ -59,21 +59,22 @@ _ROW = Statement(
     " finished_cursor = coalesce(r.finished_to, finished_cursor), turns = schedulers.turns + r.new_turns"
     " FROM {rows(id bigint, new_turns bigint, change_from bigint, change_to bigint, finished_from bigint, finished_to bigint)} AS r"
     " WHERE schedulers.id = r.id AND (r.change_from IS NULL OR change_cursor = r.change_from)"
-    " AND (r.finished_from IS NULL OR finished_cursor = r.finished_from) RETURNING schedulers.id"
+    " AND (r.finished_from IS NULL OR finished_cursor = r.finished_from) RETURNING schedulers.id, schedulers.turns"
 )
 _BEGIN_FINISHED = Statement(
-    "UPDATE schedulers SET finished_cursor = :number"
+    "UPDATE schedulers SET finished_cursor = :number, finished_start = :number"
     " WHERE id IN (SELECT id FROM {rows(id bigint)} AS r) AND finished_cursor IS NULL"
 )
 _LOCK_FINISHED = Statement("SELECT value FROM counters WHERE name = 'finished' {lock}")
 _BEGIN_CHANGES = Statement(
-    "UPDATE schedulers SET change_cursor = :number"
+    "UPDATE schedulers SET change_cursor = :number, change_start = :number"
     " WHERE id IN (SELECT id FROM {rows(id bigint)} AS r) AND change_cursor IS NULL"
 )
 _STATE = Statement(
-    "INSERT INTO scheduler_state (scheduler_id, key, value_json)"
-    " SELECT id, key, value FROM {rows(id bigint, key text, value text)} AS r WHERE true"
-    " ON CONFLICT (scheduler_id, key) DO UPDATE SET value_json = excluded.value_json"
+    "INSERT INTO scheduler_state (scheduler_id, key, value_json, term, turn)"
+    " SELECT id, key, value, term, turn FROM {rows(id bigint, key text, value text, term bigint, turn bigint)} AS r WHERE true"
+    " ON CONFLICT (scheduler_id, key) DO UPDATE SET value_json = excluded.value_json, term = excluded.term,"
+    " turn = excluded.turn"
 )
 _CLASSIFY = Statement(
     "INSERT INTO classifications (scheduler_id, change_number, important)"
@@ -84,10 +85,10 @@ _FLUSH = Statement(
     "DELETE FROM classifications WHERE (scheduler_id, change_number) IN (SELECT id, number FROM {rows(id bigint, number bigint)} AS r)"
 )
 _BUILDSETS = Statement(
-    "INSERT INTO buildsets (id, scheduler_id, scheduler, term, incarnation, reason, submitted_at, due_at, external_id,"
+    "INSERT INTO buildsets (id, scheduler_id, scheduler, term, turn, incarnation, reason, submitted_at, due_at, external_id,"
     " properties_json, waited_for, parent_json, tasks_left)"
-    " SELECT id, scheduler_id, scheduler, term, :incarnation, reason, {now}, due_at, external_id, properties, waited = 1, parent, tasks_left"
-    " FROM {rows(id bigint, scheduler_id bigint, scheduler text, term bigint, reason text, due_at bigint, external_id text,"
+    " SELECT id, scheduler_id, scheduler, term, turn, :incarnation, reason, {now}, due_at, external_id, properties, waited = 1, parent, tasks_left"
+    " FROM {rows(id bigint, scheduler_id bigint, scheduler text, term bigint, turn bigint, reason text, due_at bigint, external_id text,"
     " properties text, waited bigint, parent text, tasks_left bigint)} AS r WHERE true"
 )
 _BUILDSET_STAMPS = Statement(
@@ -103,9 +104,9 @@ _TASKS = Statement(
     " FROM {rows(id bigint, buildset_id bigint, builder_id bigint, priority bigint)} AS r WHERE true"
 )
 _SKIPS = Statement(
-    "INSERT INTO skips (scheduler_id, what, first, last, count, reason, at)"
-    " SELECT id, what, first, last, n, reason, {now}"
-    " FROM {rows(id bigint, what text, first bigint, last bigint, n bigint, reason text)} AS r WHERE true"
+    "INSERT INTO skips (scheduler_id, what, first, last, count, reason, at, term, turn)"
+    " SELECT id, what, first, last, n, reason, {now}, term, turn FROM {rows(id bigint, what text, first bigint,"
+    " last bigint, n bigint, reason text, term bigint, turn bigint)} AS r WHERE true"
 )
 _FAILED = Statement(
     "INSERT INTO failures (scheduler_id, cause, detail_json, attempts, first_at, last_at, retry_at, error)"
@@ -161,14 +162,17 @@ def commit(conn: Connection, incarnation: str, group: Sequence[Effects]) -> Comm
     refused = frozenset(e.scheduler_id for e in group) - held
     if not accepted:
         return Committed(refused, None, None)
-    _consume(conn, accepted)
-    _add_buildsets(conn, incarnation, accepted)
-    _keep(conn, accepted)
+    turns = _consume(conn, accepted)
+    for e in accepted:
+        if e.calendar is not None and not schedules.keep(conn, e.calendar):
+            raise CauseGone(frozenset({e.scheduler_id}), "a time of a stored schedule")
+    _add_buildsets(conn, incarnation, accepted, turns)
+    _keep(conn, accepted, turns)
     return Committed(refused, *_in_commit_order(conn, accepted))
 
 
-def _consume(conn: Connection, group: Sequence[Effects]) -> None:
-    """Causes, by compare-and-set, and the rows of the schedulers themselves."""
+def _consume(conn: Connection, group: Sequence[Effects]) -> dict[int, int]:
+    """Causes, by compare-and-set, and the rows of the schedulers themselves; {scheduler id: the number of its newest turn}."""
     moved: list[tuple[int, str, int, int]] = []
     fired: list[tuple[int, str, int]] = []
     cancelled: list[tuple[int, str]] = []
@@ -201,9 +205,11 @@ def _consume(conn: Connection, group: Sequence[Effects]) -> None:
         (e.scheduler_id, e.turns, *(e.change_cursor or (None, None)), *(e.finished_cursor or (None, None)))
         for e in group
     ]
-    missing_ids = {e.scheduler_id for e in group} - set(_ROW.with_rows(conn, rows_).scalars())
+    turns = {row.id: row.turns for row in _ROW.with_rows(conn, rows_)}
+    missing_ids = {e.scheduler_id for e in group} - set(turns)
     if missing_ids:
         raise CauseGone(frozenset(missing_ids), "a change or finished buildset")
+    return turns
 
 
 def _expect(
@@ -215,7 +221,7 @@ def _expect(
             raise CauseGone(frozenset(row[0] for row in missing), what)
 
 
-def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects]) -> None:
+def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects], turns: Mapping[int, int]) -> None:
     buildsets, stamps, numbers, tasks = [], [], [], []
     for e in group:
         for b in e.buildsets:
@@ -225,6 +231,7 @@ def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects])
                     e.scheduler_id,
                     b.scheduler,
                     e.term,
+                    turns[e.scheduler_id],
                     b.reason,
                     b.due_at,
                     b.external_id,
@@ -248,9 +255,11 @@ def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects])
         _TASKS.with_rows(conn, tasks)
 
 
-def _keep(conn: Connection, group: Sequence[Effects]) -> None:
+def _keep(conn: Connection, group: Sequence[Effects], turns: Mapping[int, int]) -> None:
     """State, classifications, skips and failures."""
-    state = [(e.scheduler_id, key, value) for e in group for key, value in e.state.items()]
+    state = [
+        (e.scheduler_id, key, value, e.term, turns[e.scheduler_id]) for e in group for key, value in e.state.items()
+    ]
     if state:
         _STATE.with_rows(conn, state)
     classified = [(e.scheduler_id, n, important) for e in group for n, important in e.classified.items()]
@@ -260,7 +269,11 @@ def _keep(conn: Connection, group: Sequence[Effects]) -> None:
         _CLASSIFY.with_rows(conn, kept)
     if flushed:
         _FLUSH.with_rows(conn, flushed)
-    skipped = [(e.scheduler_id, s.what, s.first, s.last, s.count, s.reason) for e in group for s in e.skips]
+    skipped = [
+        (e.scheduler_id, s.what, s.first, s.last, s.count, s.reason, e.term, turns[e.scheduler_id])
+        for e in group
+        for s in e.skips
+    ]
     if skipped:
         _SKIPS.with_rows(conn, skipped)
     failed = [(e.scheduler_id, cause, f) for e in group for cause, f in e.failures.items()]

@@ -30,7 +30,7 @@ _RAISE_VERSION = Statement(
     "UPDATE cluster SET schema_version = :version, oldest_compatible = :oldest WHERE id = 1 AND schema_version < :version"
 )
 _COUNTER = Statement("INSERT INTO counters (name, value) VALUES (:name, 0) ON CONFLICT (name) DO NOTHING")
-COUNTERS = ("changes", "finished", "buildsets", "tasks", "messages")
+COUNTERS = ("changes", "finished", "buildsets", "tasks", "messages", "schedules")
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("scheduler_id", sa.BigInteger(), nullable=True),
         sa.Column("scheduler", sa.Text(), nullable=True),
         sa.Column("term", sa.BigInteger(), nullable=True),
+        sa.Column("turn", sa.BigInteger(), nullable=True),
         sa.Column("incarnation", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("submitted_at", sa.BigInteger(), nullable=False),
@@ -163,6 +164,7 @@ def upgrade() -> None:
         sa.Column("term", sa.BigInteger(), nullable=False),
         sa.Column("incarnation", sa.Text(), nullable=True),
         sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("turns", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("scheduler_id", "term"),
     )
@@ -178,7 +180,9 @@ def upgrade() -> None:
         sa.Column("incarnation", sa.Text(), nullable=True),
         sa.Column("term", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("active_since", sa.BigInteger(), nullable=True),
+        sa.Column("change_start", sa.BigInteger(), nullable=True),
         sa.Column("change_cursor", sa.BigInteger(), nullable=True),
+        sa.Column("finished_start", sa.BigInteger(), nullable=True),
         sa.Column("finished_cursor", sa.BigInteger(), nullable=True),
         sa.Column("blocked", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("turns", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -288,6 +292,8 @@ def upgrade() -> None:
         sa.Column("scheduler_id", sa.BigInteger(), nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("value_json", sa.Text(), nullable=False),
+        sa.Column("term", sa.BigInteger(), nullable=True),
+        sa.Column("turn", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["scheduler_id"], ["schedulers.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("scheduler_id", "key"),
     )
@@ -301,6 +307,8 @@ def upgrade() -> None:
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("term", sa.BigInteger(), nullable=True),
+        sa.Column("turn", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["scheduler_id"], ["schedulers.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -329,6 +337,78 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("task_id", "attempt", "number"),
+    )
+    op.create_table(
+        "executions",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("schedule_id", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("why", sa.Text(), server_default="", nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("cause IN ('due', 'run now', 'backfill')", name="executions_cause"),
+        sa.CheckConstraint("state IN ('waiting', 'started', 'finished', 'dropped')", name="executions_state"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("executions_by_schedule", "executions", ["schedule_id", "id"], unique=False)
+    op.create_index("executions_once", "executions", ["schedule_id", "due_at"], unique=True)
+    op.create_index(
+        "executions_unfinished",
+        "executions",
+        ["schedule_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('waiting', 'started')"),
+        sqlite_where=sa.text("state IN ('waiting', 'started')"),
+    )
+    op.create_table(
+        "schedule_skips",
+        sa.Column("id", _ID, nullable=False),
+        sa.Column("schedule_id", sa.BigInteger(), nullable=False),
+        sa.Column("first", sa.BigInteger(), nullable=False),
+        sa.Column("last", sa.BigInteger(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("schedule_skips_by_schedule", "schedule_skips", ["schedule_id", "id"], unique=False)
+    op.create_table(
+        "schedules",
+        sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("rule_json", sa.Text(), nullable=False),
+        sa.Column("start_json", sa.Text(), nullable=False),
+        sa.Column("metadata_json", sa.Text(), nullable=True),
+        sa.Column("catch_up", sa.Text(), nullable=False),
+        sa.Column("catch_up_limit", sa.Integer(), nullable=False),
+        sa.Column("grace_us", sa.BigInteger(), nullable=True),
+        sa.Column("jitter_us", sa.BigInteger(), nullable=False),
+        sa.Column("overlap", sa.Text(), nullable=False),
+        sa.Column("paused", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("paused_why", sa.Text(), nullable=True),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("examined", sa.BigInteger(), nullable=False),
+        sa.Column("next_due", sa.BigInteger(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default=sa.text("1"), nullable=False),
+        sa.Column("made_at", sa.BigInteger(), nullable=False),
+        sa.Column("made_by", sa.Text(), nullable=False),
+        sa.CheckConstraint("catch_up IN ('none', 'one', 'all')", name="schedules_catch_up"),
+        sa.CheckConstraint("overlap IN ('skip', 'queue', 'allow', 'replace')", name="schedules_overlap"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"),
+    )
+    op.create_index(
+        "schedules_by_due",
+        "schedules",
+        ["next_due", "id"],
+        unique=False,
+        postgresql_where=sa.text("next_due IS NOT NULL"),
+        sqlite_where=sa.text("next_due IS NOT NULL"),
     )
     op.create_table(
         "timers",
