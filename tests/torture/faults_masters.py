@@ -1,0 +1,233 @@
+"""Faults of the masters' processes: killed, frozen, blocked, ended at a fail point, doubled, started anew, with clocks that are off."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+from collections.abc import Sequence
+
+from locum.db import fail_points
+
+from .failpoints import POINTS
+from .faults import POSTGRESQL, Args, Detail, Kind, Site, on_a_master, on_all
+from .history import Planned
+
+UP_S = 25.0
+"""How long a fault waits for a master to be up before it goes on without that."""
+CLOCK_OFFSETS_S = (1, -1, 3600, -3600, 86_400, -86_400)
+
+
+def _kill(site: Site, planned: Planned, detail: Detail) -> None:
+    """kill -9, and some time later it is started again."""
+    site.masters.stay_down(planned.target)
+    site.masters.kill(planned.target)
+    site.pause(planned.args["seconds"])
+    site.masters.start(planned.target)
+
+
+def _term(site: Site, planned: Planned, detail: Detail) -> None:
+    """SIGTERM, now and then twice; it is started again when it has ended."""
+    name = planned.target
+    site.masters.stay_down(name)
+    if site.masters.signal(name, signal.SIGTERM):
+        if planned.args["twice"] > 0.5:
+            site.pause(planned.args["twice"])
+            site.masters.signal(name, signal.SIGTERM)
+        detail["exit_code"] = site.masters.wait(name)
+    site.pause(planned.args["seconds"])
+    site.masters.start(name)
+
+
+def _freeze(site: Site, planned: Planned, detail: Detail) -> None:
+    """SIGSTOP and SIGCONT. On SQLite it may have been killed meanwhile: it froze in the middle of a write."""
+    _frozen(site, planned.target, planned.args["seconds"], detail)
+
+
+def _frozen(site: Site, name: str, seconds: float, detail: Detail) -> None:
+    pid = site.masters.pid(name)
+    try:
+        site.masters.signal(name, signal.SIGSTOP)
+        site.pause(seconds)
+    finally:
+        detail["killed"] = not (site.masters.alive(name) and site.masters.pid(name) == pid)
+        site.masters.signal(name, signal.SIGCONT)
+
+
+def _block(site: Site, planned: Planned, detail: Detail) -> None:
+    """Its reactor's thread stands still in the middle of something; its other threads go on."""
+    name, seconds = planned.target, planned.args["seconds"]
+    detail["blocked"] = site.until(lambda: site.masters.alive(name), UP_S) and site.until(
+        lambda: site.ground.block(site.masters.pid(name), seconds), UP_S
+    )
+    if detail["blocked"]:
+        site.pause(seconds)
+
+
+def _draw_fail_point(rng: random.Random, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
+    point = rng.choice(sorted(POINTS))
+    return rng.choice(masters), {
+        "point": point,
+        "count": rng.randint(1, POINTS[point]),
+        "what": rng.choice(("kill", "kill", "freeze")),
+        "frozen_s": round(rng.uniform(0.3, 2.5) * lease_s, 3),
+        "seconds": 12.0,
+    }
+
+
+def _fail_point(site: Site, planned: Planned, detail: Detail) -> None:
+    """It is started anew such that it ends, or freezes, at one point of its code."""
+    name, args = planned.target, planned.args
+    order = f"{args['point']}:{args['count']}:{args['what']}"
+    _end(site, name)
+    said = len(site.masters.cluster.log(name))
+    site.masters.start(name, {fail_points.VARIABLE: order})
+    pid = site.masters.pid(name)
+    told = f"fail point {args['point']}: "
+
+    def struck() -> bool:
+        return told in site.masters.cluster.log(name)[said:]
+
+    detail["struck"] = site.until(struck, args["seconds"])
+    if detail["struck"] and args["what"] == "freeze":
+        _frozen(site, name, args["frozen_s"], detail)
+    if not detail["struck"]:  # nor may it strike later, when nobody expects it
+        site.masters.signal(name, signal.SIGTERM)
+        detail["struck"] = site.until(struck, 3.0)  # there are points that only one who leaves comes to
+    if site.masters.pid(name) == pid and args["what"] == "kill":
+        _end(site, name)
+    site.masters.start(name)
+
+
+def _end(site: Site, name: str) -> None:
+    """It ends, by SIGTERM if that is quick."""
+    site.masters.stay_down(name)
+    site.masters.signal(name, signal.SIGTERM)
+    if not site.until(lambda: not site.masters.alive(name), 3.0):
+        site.masters.kill(name)
+    site.masters.wait(name)
+
+
+def _twin(site: Site, planned: Planned, detail: Detail) -> None:
+    """Another process of the same name: refused while the first one lives; its heir when that one is frozen for long."""
+    name, frozen = planned.target, planned.args["frozen"] > 0.5
+    first = site.masters.pid(name)
+    if frozen:
+        site.masters.signal(name, signal.SIGSTOP)
+    twin = site.masters.twin(name, site.ground.env_of(name))
+    try:
+        # It waits lease + heartbeat before it refuses or goes on.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            twin.wait(planned.args["seconds"])
+        detail |= {"frozen": frozen, "twin": twin.pid, "twin_exit_code": twin.poll()}
+        if frozen:
+            site.masters.signal(name, signal.SIGCONT)
+            site.pause(site.lease_s)  # the one that woke up has to give way, and comes back as a twin of its twin
+    finally:
+        if frozen:
+            site.masters.signal(name, signal.SIGCONT)
+        if twin.poll() is None:
+            twin.terminate()
+            try:
+                twin.wait(UP_S)
+            except subprocess.TimeoutExpired:
+                twin.kill()
+                twin.wait()
+        detail |= {"first_lives": site.masters.alive(name) and site.masters.pid(name) == first}
+        site.masters.twin_ended(name, twin)
+    site.masters.start(name)
+
+
+def _cold(site: Site, planned: Planned, detail: Detail) -> None:
+    """Power cut: all masters are killed at once, and start again together."""
+    names = site.masters.names
+    site.masters.stay_down(*names)
+    for name in names:
+        site.masters.signal(name, signal.SIGKILL)
+    for name in names:
+        site.masters.wait(name)
+    site.pause(planned.args["seconds"])
+    for name in names:
+        site.masters.start(name)
+
+
+def _at_once(site: Site, planned: Planned, detail: Detail) -> None:
+    """All leave at once, and all join at once."""
+    names = site.masters.names
+    site.masters.stay_down(*names)
+    for name in names:
+        site.masters.signal(name, signal.SIGTERM)
+    detail["exit_codes"] = [site.masters.wait(name) for name in names]
+    site.pause(planned.args["seconds"])
+    for name in names:
+        site.masters.start(name)
+
+
+def _rolling(site: Site, planned: Planned, detail: Detail) -> None:
+    """One after another is stopped and started with another configuration, while the others have the old one."""
+    variant = max(site.masters.variant(name) for name in site.masters.names) + 1
+    detail["variant"] = variant
+    detail["slow_to_come_up"] = []
+    for name in site.masters.names:
+        site.masters.stay_down(name)
+        try:
+            if site.masters.signal(name, signal.SIGTERM):
+                site.masters.wait(name)
+            site.masters.configure(name, variant)
+        finally:
+            site.masters.start(name)
+        if not site.until(lambda name=name: site.masters.up(name), UP_S):  # type: ignore[misc]
+            detail["slow_to_come_up"].append(name)
+        site.pause(planned.args["seconds"])
+
+
+def _draw_clock_step(rng: random.Random, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
+    return rng.choice(masters), {"offset_s": rng.choice(CLOCK_OFFSETS_S), "seconds": round(rng.uniform(3, 10), 3)}
+
+
+def _clock_step(site: Site, planned: Planned, detail: Detail) -> None:
+    """Its wall clock jumps away, and later back."""
+    try:
+        site.ground.set_clock(planned.target, planned.args["offset_s"])
+        site.pause(planned.args["seconds"])
+    finally:
+        site.ground.set_clock(planned.target, 0)
+        site.over.wait(1.1)  # until it is read again
+
+
+def _clock_drift(site: Site, planned: Planned, detail: Detail) -> None:
+    """Its wall clock is ever further off, by some percent of the time that passes; then it is right again."""
+    seconds, rate, step_s = planned.args["seconds"], planned.args["rate"], 0.25
+    try:
+        for step in range(int(seconds / step_s)):
+            site.ground.set_clock(planned.target, step * step_s * rate)
+            site.pause(step_s)
+    finally:
+        site.ground.set_clock(planned.target, 0)
+        site.over.wait(1.1)
+
+
+KINDS = (
+    Kind("kill", on_a_master(leases=(0, 2)), _kill, "process", weight=2),
+    Kind("term", on_a_master(leases=(0, 1), twice=(0, 1)), _term, "process"),
+    Kind("freeze-below", on_a_master(leases=(0.2, 0.8)), _freeze, "process"),
+    Kind("freeze-about", on_a_master(leases=(0.8, 1.3)), _freeze, "process"),
+    Kind("freeze-above", on_a_master(leases=(1.5, 4)), _freeze, "process"),
+    Kind("block", on_a_master(leases=(0.2, 2.5)), _block, "process"),
+    Kind("fail-point", _draw_fail_point, _fail_point, "process", weight=8),
+    Kind("twin", on_a_master(leases=(1.5, 3), frozen=(0, 1)), _twin, "process"),
+    Kind("cold-start", on_all(leases=(0, 2)), _cold, "all"),
+    Kind("all-at-once", on_all(leases=(0, 0.5)), _at_once, "all"),
+    Kind("rolling", on_all(leases=(0, 0.5)), _rolling, "all"),
+    # SQLite serves masters of one host, and a host has one clock.
+    Kind("clock-step", _draw_clock_step, _clock_step, "clock", POSTGRESQL, needs="libfaketime", weight=2),
+    Kind(
+        "clock-drift",
+        on_a_master(rate=(-0.3, 0.3), seconds=(5, 12)),
+        _clock_drift,
+        "clock",
+        POSTGRESQL,
+        needs="libfaketime",
+    ),
+)

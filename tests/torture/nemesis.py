@@ -1,0 +1,127 @@
+"""The nemesis: a plan of faults, which is a pure function of a seed, and its carrying out.
+
+Faults come in storms of one, two or three at once, with calm between them that is long enough for a takeover. Kinds are
+dealt like cards from a shuffled pack, so that all have their turn. Each fault is healed by whoever made it, however it
+ends; two faults never touch the same thing at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+
+from . import faults_database, faults_masters, faults_network
+from .faults import Detail, Kind, Site
+from .history import FaultBegan, FaultEnded, History, Planned, now
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (*faults_masters.KINDS, *faults_network.KINDS, *faults_database.KINDS)
+}
+FIRST_S = 4.0
+CALM_S = (4.5, 7.5)
+"""After a storm: longer than lease + heartbeat + 1 s, so that the bounds of a takeover can be looked at."""
+LAST_S = 4.0
+_AT_ONCE = (1, 1, 1, 2, 2, 3)
+
+
+def kinds_of(database: str) -> list[str]:
+    """All kinds of faults that there are for a database."""
+    return [kind.name for kind in KINDS.values() if database in kind.databases]
+
+
+def needs_of(kinds: Collection[str]) -> set[str]:
+    """What these kinds need beside the usual."""
+    return {KINDS[name].needs for name in kinds} - {""}
+
+
+def plan(
+    seed: int, minutes: float, kinds: Sequence[str], masters: Sequence[str], lease_s: float
+) -> tuple[Planned, ...]:
+    """The faults of a run, in the order of their beginning. The same arguments give the same plan, on any machine."""
+    rng = random.Random(f"nemesis {seed}")
+    pack = _pack(rng, [KINDS[name] for name in sorted(kinds)])
+    faults: list[Planned] = []
+    at, end = FIRST_S, minutes * 60 - LAST_S
+    while kinds:
+        storm = _storm(rng, pack, masters, lease_s)
+        over = at + max(planned.at_s + planned.args["seconds"] for planned in storm)
+        if over > end and faults:
+            break
+        faults += [replace(planned, at_s=round(at + planned.at_s, 3)) for planned in storm]
+        at = over + rng.uniform(*CALM_S)
+        if at > end:
+            break
+    return tuple(sorted(faults, key=lambda planned: planned.at_s))
+
+
+def _pack(rng: random.Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
+    while True:
+        cards = [kind for kind in kinds for _ in range(kind.weight)]
+        rng.shuffle(cards)
+        yield from cards
+
+
+def _storm(rng: random.Random, pack: Iterator[Kind], masters: Sequence[str], lease_s: float) -> list[Planned]:
+    """Some faults that do not touch the same things, each a little after the other."""
+    storm: list[Planned] = []
+    claimed: set[str] = set()
+    for _ in range(rng.choice(_AT_ONCE)):
+        kind = next(pack)
+        target, args = kind.draw(rng, masters, lease_s)
+        resources = kind.resources(target, masters)
+        if not resources & claimed:
+            claimed |= resources
+            storm.append(Planned(round(rng.uniform(0, 2) if storm else 0.0, 3), kind.name, target, args))
+    return storm
+
+
+class Nemesis:
+    """Carries out a plan. ``run`` once; ``troubles`` are errors of the torture itself, not of what is tortured."""
+
+    def __init__(self, faults: Sequence[Planned], site: Site, history: History, say: Callable[[str], None]) -> None:
+        self.troubles: list[str] = []
+        self._faults = sorted(faults, key=lambda planned: planned.at_s)
+        self._site = site
+        self._history = history
+        self._say = say
+        self._locks: dict[str, threading.Lock] = {}
+
+    def run(self) -> None:
+        """Until all faults are over and healed; those that have not begun when ``site.over`` is set never will."""
+        began = time.monotonic()
+        threads = []
+        for number, planned in enumerate(self._faults, 1):
+            if self._site.over.wait(max(0.0, began + planned.at_s - time.monotonic())):
+                break
+            thread = threading.Thread(target=self._one, args=(number, planned), name=f"fault {number}")
+            thread.start()
+            threads.append(thread)
+        for thread in threads:
+            thread.join()
+
+    def _one(self, number: int, planned: Planned) -> None:
+        kind = KINDS[planned.fault]
+        with contextlib.ExitStack() as stack:
+            for resource in sorted(kind.resources(planned.target, self._site.masters.names)):
+                stack.enter_context(self._locks.setdefault(resource, threading.Lock()))
+            if self._site.over.is_set():
+                return
+            self._history.add(FaultBegan(now(), number, planned.fault, planned.target, dict(planned.args)))
+            self._say(f"{planned.fault} on {planned.target}: {_shown(planned.args)}")
+            detail: Detail = {}
+            try:
+                kind.strike(self._site, planned, detail)
+            except Exception as error:
+                detail["error"] = repr(error)
+                self.troubles.append(f"{planned.fault} on {planned.target}: {traceback.format_exc()}")
+            self._history.add(FaultEnded(now(), number, planned.fault, planned.target, detail))
+            self._say(f"  {planned.fault} on {planned.target} is over{f': {_shown(detail)}' if detail else ''}")
+
+
+def _shown(values: Detail) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items() if key != "seed")
