@@ -109,9 +109,6 @@ _RELEASE = Statement(
     " FROM {rows(id bigint, term bigint)} AS r"
     " WHERE schedulers.id = r.id AND schedulers.incarnation = :incarnation AND schedulers.term = r.term"
 )
-_RELEASE_ALL = Statement(
-    "UPDATE schedulers SET incarnation = NULL, term = term + 1, active_since = NULL WHERE incarnation = :incarnation"
-)
 _BLOCKED = Statement(
     "UPDATE schedulers SET blocked = blocked + 1 WHERE id = :id AND enabled"
     " AND (:incarnation IS NULL OR incarnation = :incarnation) RETURNING blocked"
@@ -121,8 +118,8 @@ _PAUSE_TAKING = Statement(
 )
 _HOLDS = Statement("SELECT id, term FROM schedulers WHERE incarnation = :incarnation")
 _RECORD = Statement(
-    "INSERT INTO ownership (scheduler_id, term, incarnation, since, why)"
-    " SELECT s.id, s.term, s.incarnation, {now}, :why FROM schedulers s WHERE s.id IN (SELECT id FROM {rows(id bigint)} AS r)"
+    "INSERT INTO ownership (scheduler_id, term, incarnation, since, turns, why)"
+    " SELECT s.id, s.term, s.incarnation, {now}, s.turns, :why FROM schedulers s WHERE s.id IN (SELECT id FROM {rows(id bigint)} AS r)"
     " ON CONFLICT (scheduler_id, term) DO NOTHING"
 )
 _LOAD = Statement(

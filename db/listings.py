@@ -6,7 +6,7 @@ All times are microseconds since the epoch, by the database's clock.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,7 @@ class TimerLine:
 
 @dataclass(frozen=True, slots=True)
 class SkipLine:
-    """Causes that were passed over: due times (``ticks``) or numbers (``changes``)."""
+    """Causes that were passed over: due times (``ticks``) or numbers (``changes``, ``finished``)."""
 
     what: str
     first: int
@@ -130,13 +130,18 @@ class SkipLine:
 
 @dataclass(frozen=True, slots=True)
 class OwnerLine:
-    """Who held a scheduler under a term (None: nobody), since when, and why it changed hands."""
+    """Who held a scheduler under a term (None: nobody), since when, and why it changed hands. ``until`` None: still.
+
+    ``turns``: how many turns of it had been committed by then.
+    """
 
     term: int
     incarnation: str | None
     master: str | None
     since: int
     why: str
+    turns: int
+    until: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +237,7 @@ _SKIP_LINES = Statement(
     "SELECT what, first, last, count, reason, at FROM skips WHERE scheduler_id = :id ORDER BY id DESC LIMIT :most"
 )
 _OWNER_LINES = Statement(
-    "SELECT o.term, o.incarnation, m.name, o.since, o.why FROM ownership o"
+    "SELECT o.term, o.incarnation, m.name, o.since, o.why, o.turns FROM ownership o"
     " LEFT JOIN masters m ON m.incarnation = o.incarnation WHERE o.scheduler_id = :id ORDER BY o.term DESC LIMIT :most"
 )
 _STATE = Statement("SELECT key, value_json FROM scheduler_state WHERE scheduler_id = :id ORDER BY key")
@@ -278,9 +283,14 @@ def scheduler(conn: Connection, name: str, kind: str | None = None) -> Scheduler
         timers(conn, row.id, _PAGE),
         failures(conn, row.id, _PAGE),
         [SkipLine(*skip) for skip in _SKIP_LINES(conn, **page)],
-        [OwnerLine(*owner) for owner in _OWNER_LINES(conn, **page)],
+        _owners(_OWNER_LINES(conn, **page).all()),
         audit.newest(conn, _PAGE, str(row)),
     )
+
+
+def _owners(newest_first: Sequence[Any]) -> list[OwnerLine]:
+    until = [None, *(row.since for row in newest_first)]
+    return [OwnerLine(*(*row, end)) for row, end in zip(newest_first, until, strict=False)]
 
 
 def failures(conn: Connection, scheduler_id: int | None = None, most: int = ALL) -> list[FailureLine]:

@@ -81,10 +81,13 @@ _CURSORS = Statement(
     "UPDATE schedulers SET change_cursor = :change_cursor, finished_cursor = :finished_cursor WHERE id = :id"
 )
 _LOCK_FINISHED = Statement("SELECT value FROM counters WHERE name = 'finished' {lock}")
-_PASSED_OVER = Statement("SELECT count(*) FROM changes WHERE number > :first AND number <= :last")
+_PASSED_OVER = {
+    "changes": Statement("SELECT count(*) FROM changes WHERE number > :old AND number <= :new"),
+    "finished": Statement("SELECT count(*) FROM buildsets WHERE finished_number > :old AND finished_number <= :new"),
+}
 _SKIP = Statement(
     "INSERT INTO skips (scheduler_id, what, first, last, count, reason, at)"
-    " VALUES (:id, 'changes', :first, :last, :count, 'disabled', {now})"
+    " VALUES (:id, :what, :first, :last, :count, 'disabled', {now})"
 )
 _FAILING = Statement("SELECT cause FROM failures WHERE scheduler_id = :id AND retry_at IS NOT NULL")
 _FORGET = Statement(
@@ -195,11 +198,17 @@ def _move_cursors(conn: Connection, row: Named) -> int:
         finished = int(_LOCK_FINISHED(conn).scalar_one())
     _CURSORS(conn, id=row.id, change_cursor=change, finished_cursor=finished)
     _forget_passed(conn, row, {"change": (row.change_cursor, change), "finished": (row.finished_cursor, finished)})
-    if change is None or row.change_cursor is None or change <= row.change_cursor:
+    _record_passed(conn, row, "finished", row.finished_cursor, finished)
+    return _record_passed(conn, row, "changes", row.change_cursor, change)
+
+
+def _record_passed(conn: Connection, row: Named, what: str, old: int | None, new: int | None) -> int:
+    """Record what is not for it because it was disabled; how many."""
+    if old is None or new is None:
         return 0
-    count = int(_PASSED_OVER(conn, first=row.change_cursor, last=change).scalar_one())
+    count = int(_PASSED_OVER[what](conn, old=old, new=new).scalar_one())
     if count:
-        _SKIP(conn, id=row.id, first=row.change_cursor + 1, last=change, count=count)
+        _SKIP(conn, id=row.id, what=what, first=old + 1, last=new, count=count)
     return count
 
 

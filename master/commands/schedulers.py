@@ -62,7 +62,15 @@ def _page_json(page: SchedulerPage) -> dict[str, Any]:
             for s in page.skips
         ],
         "owners": [
-            {"term": o.term, "incarnation": o.incarnation, "master": o.master, "since": iso(o.since), "why": o.why}
+            {
+                "term": o.term,
+                "incarnation": o.incarnation,
+                "master": o.master,
+                "since": iso(o.since),
+                "until": iso(o.until),
+                "turns": o.turns,
+                "why": o.why,
+            }
             for o in page.owners
         ],
         "audit": [{"at": iso(e.at), "who": e.who, "action": e.action, "reason": e.reason} for e in page.audit],

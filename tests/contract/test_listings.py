@@ -102,6 +102,7 @@ def test_one_scheduler_is_shown_in_full(db):
     page = db.read(listings.scheduler, "quick")
     assert page.state == {"k": "[1]"}
     assert [(o.master, o.why) for o in page.owners] == [("m1", "test")]
+    assert [(o.turns, o.until) for o in page.owners] == [(0, None)]
     with pytest.raises(NotFound):
         db.read(listings.scheduler, "nobody")
 

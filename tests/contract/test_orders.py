@@ -83,6 +83,22 @@ def test_changes_while_disabled_are_not_for_it_and_the_range_is_recorded(db):
     assert (skip.what, skip.first, skip.last, skip.count, skip.reason) == ("changes", 3, 4, 2, "disabled")
 
 
+def test_buildsets_that_finish_while_it_is_disabled_are_not_for_it_and_the_range_is_recorded(db):
+    (quick,) = registered(db, "quick")
+    execute(
+        db,
+        "INSERT INTO buildsets (id, reason, submitted_at, properties_json, tasks_left, finished_number)"
+        " VALUES (40, '', 0, '{}', 0, 1), (41, '', 0, '{}', 0, 2), (42, '', 0, '{}', 0, 3)",
+    )
+    execute(db, "UPDATE counters SET value = 3 WHERE name = 'finished'")
+    execute(db, "UPDATE schedulers SET finished_cursor = 1")
+    db.write(orders.disable, "quick", "noisy", "ann")
+    assert db.write(orders.enable, "quick", "ann").skipped == 0, "no change was skipped"
+    assert row(db, quick)[6] == 3
+    (skip,) = db.read(listings.scheduler, "quick").skips
+    assert (skip.what, skip.first, skip.last, skip.count, skip.reason) == ("finished", 2, 3, 2, "disabled")
+
+
 def test_a_scheduler_that_never_consumed_changes_has_no_cursor_after_enabling(db):
     (quick,) = registered(db, "quick")
     change_numbers(db, "a")

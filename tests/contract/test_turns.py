@@ -460,3 +460,31 @@ def test_text_that_no_database_keeps_is_bad_data_for_the_whole_group(db, held):
     assert not commit(db, Effects(s, term, buildsets=[buildset(db, reason="back\\u0000slash \\ud800 😀")])).refused
     assert execute(db, "SELECT reason FROM buildsets") == [("back\\u0000slash \\ud800 😀",)]
     assert db.read(changes.last_number) == 0
+
+
+# -- what was written in which turn
+
+
+def test_what_a_turn_leaves_says_under_which_term_and_in_which_turn_it_was_written(db, held):
+    s, term = held
+    commit(db, Effects(s, term, turns=3, state={"k": "1"}, buildsets=[buildset(db)]))
+    commit(db, Effects(s, term, turns=0, state={"of no turn": "1"}))
+    (again,) = db.write(holding.retake, "m1", [s], "test")
+    commit(db, Effects(s, again.term, state={"k": "2"}, skips=[NewSkip("ticks", 1, 2, 2, "late")]))
+    assert execute(db, "SELECT term, turn FROM buildsets") == [(term, 3)]
+    assert execute(db, "SELECT term, turn FROM skips") == [(again.term, 4)]
+    assert execute(db, "SELECT key, term, turn FROM scheduler_state ORDER BY key") == [
+        ("k", again.term, 4),
+        ("of no turn", term, 3),
+    ]
+    assert execute(db, "SELECT term, turns FROM ownership ORDER BY term") == [(term, 0), (again.term, 3)]
+
+
+def test_where_a_scheduler_began_to_consume_stays_on_record(db, held):
+    s, term = held
+    change_numbers(db, "a", "b")
+    commit(db, Effects(s, term, begin_changes=True, begin_finished=True))
+    change_numbers(db, "c")
+    commit(db, Effects(s, term, change_cursor=(2, 3), begin_changes=True))
+    rows = execute(db, "SELECT change_start, change_cursor, finished_start, finished_cursor FROM schedulers")
+    assert rows == [(2, 3, 0, 0)]

@@ -394,6 +394,19 @@ def test_ticks_of_the_old_rule_that_nobody_served_are_recorded(bench):
     assert b.fired == [0, 105]
 
 
+def test_by_which_rules_it_fired_before_stays_on_record(bench):
+    b = bench(periodic(10))
+    start = b.now_us()
+    b.advance(5)
+    b.reconfigure(periodic(60))
+    b.advance(7)
+    b.reconfigure(lambda: Nightly("beat", ["unit"], hour=3))
+    assert b.state["former_rules"] == [
+        {"rule": ["periodic", 10_000_000], "anchor": start, "until": start + 5_000_000},
+        {"rule": ["periodic", 60_000_000], "anchor": start + 5_000_000, "until": start + 12_000_000},
+    ]
+
+
 def test_a_timezone_that_changed_is_another_rule(bench):
     b = bench(nightly(hour=3, timezone="UTC"))
     b.reconfigure(nightly(hour=3, timezone="Asia/Tokyo"))
