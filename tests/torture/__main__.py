@@ -1,6 +1,7 @@
-"""``python -m tests.torture --minutes N --seed S --database sqlite|postgresql``: masters under every fault, and a checker.
+"""Masters under every fault there is, and a checker: ``python -m tests.torture --minutes 3 --database postgresql``.
 
-Exit 0: no promise was broken. 1: one was; what, when, and what happened around it is printed, and the folder kept.
+Exit 0: no promise was broken. 1: one was; the seed, the first broken invariant and what happened around it are printed,
+and the run's folder is kept, with the plan that ``--replay`` takes. 2: the run itself got stuck.
 """
 
 from __future__ import annotations
@@ -14,57 +15,79 @@ import tempfile
 import time
 from pathlib import Path
 
-from locum.tests.benchmarks import bench
-from locum.tests.torture.chamber import Chamber, File, Stuck
+from locum.tests.torture import nemesis, report
+from locum.tests.torture.chamber import Chamber, Stuck, opened
 from locum.tests.torture.history import Folder, Plan
 
 
 def main() -> int:
+    """Carry out one plan."""
     given = _arguments()
     plan = Plan.read(Path(given.replay)) if given.replay else _plan(given)
-    path = Path(given.keep) if given.keep else Path(tempfile.mkdtemp(prefix="locum-torture-", dir="/tmp"))
-    path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o755)
-    folder = Folder(path)
-    print(f"seed {plan.seed}, {plan.minutes:g} min on {plan.database}, in {path}", flush=True)
+    folder = _folder(given.keep)
+    print(f"seed {plan.seed}, {plan.minutes:g} min on {plan.database}, {len(plan.faults)} faults, in {folder.path}")
+    for kind, why in plan.left_out.items():
+        print(f"left out: {kind}: {why}")
+    code = _run(plan, folder)
+    if code == 0 and not given.keep:
+        shutil.rmtree(folder.path)
+    else:
+        again = f"python -m tests.torture --replay {folder.plan}"
+        print(f"seed {plan.seed}; all of it is in {folder.path}; again: {again}")
+    return code
+
+
+def _run(plan: Plan, folder: Folder) -> int:
     began = time.monotonic()
 
     def say(what: str) -> None:
         print(f"{time.monotonic() - began:7.1f} s  {what}", flush=True)
 
-    with contextlib.ExitStack() as stack:
-        if plan.database == "sqlite":
-            server = File(path / "locum.sqlite")
-        else:
-            url = stack.enter_context(bench.postgresql())
-
-            class S:
-                pass
-            server = S(); server.url = url; server.url_of = lambda n: url
+    with opened(plan, folder) as server:
+        chamber = Chamber(plan, folder, server, say)
         try:
-            c = Chamber(plan, folder, server, say)
-            c.carry_out()
-            for t in c.load.troubles: print(t)
-        except Stuck as e:
-            print(e)
-            return 1
-    return 0
+            chamber.carry_out()
+        except Stuck as stuck:
+            print(stuck)
+            return 2
+        found = report.of(folder, server.url, chamber.troubles)
+        print(found.text)
+        return 1 if found.broken else 0
 
 
-def _plan(given):
-    return Plan(given.seed if given.seed is not None else random.randrange(1_000_000), given.minutes, given.database, ())
+def _plan(given: argparse.Namespace) -> Plan:
+    seed = random.randrange(1_000_000) if given.seed is None else given.seed
+    kinds = tuple(kind for kind in given.faults.split(",") if kind)
+    try:
+        return nemesis.new_plan(seed, given.minutes, given.database, kinds, given.masters)
+    except ValueError as error:
+        sys.exit(f"--faults: {error}")
+
+
+def _folder(kept: str | None) -> Folder:
+    path = Path(kept) if kept else Path(tempfile.mkdtemp(prefix="locum-torture-", dir="/tmp"))
+    path.mkdir(parents=True, exist_ok=True)
+    if any(path.iterdir()):
+        sys.exit(f"{path} is not empty; give --keep another folder")
+    path.chmod(0o755)  # PostgreSQL's own user goes through it
+    return Folder(path.resolve())
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3.0, help="how long the faults last")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.torture", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=3.0, help="how long the faults last (default: 3)")
     parser.add_argument("--seed", type=int, help="of the plan and the load; printed if it is not given")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--masters", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--faults", default="", metavar="LIST", help="only these kinds, separated by commas")
-    parser.add_argument("--replay", metavar="FILE", help="the plan.json of a former run")
-    parser.add_argument("--keep", metavar="DIR", help="where to leave everything; else it is kept after a failure")
+    parser.add_argument("--replay", metavar="FILE", help="the plan.json of a former run; all of the above is in it")
+    parser.add_argument("--keep", metavar="DIR", help="an empty folder for all of it; else it is kept after a failure")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main())
+    sys.exit(130)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from locum.db.database import Bounds, Database
 from locum.db.errors import DatabaseError
@@ -19,12 +17,13 @@ from locum.tests.support.cluster import CLOCKS
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from . import proxy
-from .history import FaultBegan, FaultEnded, Folder, History, Leftovers, Phase, Plan, Resources, now
+from . import configuration
+from .faults import Site
+from .history import Folder, History, Leftovers, Phase, Plan, Resources, now
 from .load import Load, names_of
 from .masters import Masters
-from .postgres import Postgres
-from .proxy import Proxy
+from .nemesis import Nemesis, names_of_masters, needs_of
+from .nemesis_ground import Ground, ground
 
 UP_S = 90.0
 QUIET_S = 60.0
@@ -38,76 +37,28 @@ class Stuck(Exception):
     """A run did not get as far as it should have."""
 
 
-class Server(Protocol):
-    """Where the database is."""
-
-    @property
-    def url(self) -> str:
-        """For those whom no fault is meant for."""
-
-    def url_of(self, master: str) -> str:
-        """For one of the masters."""
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A SQLite file as a server."""
-
-    path: Path
-
-    @property
-    def url(self) -> str:
-        return f"sqlite:///{self.path}"
-
-    def url_of(self, master: str) -> str:
-        return self.url
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """PostgreSQL behind one proxy for each master."""
-
-    postgres: Postgres
-    proxies: dict[str, Proxy]
-
-    @property
-    def url(self) -> str:
-        return self.postgres.url()
-
-    def url_of(self, master: str) -> str:
-        return self.postgres.url(self.proxies[master].ports)
-
-
 @contextlib.contextmanager
-def opened(plan: Plan, folder: Folder) -> Iterator[Server]:
+def opened(plan: Plan, folder: Folder) -> Iterator[Ground]:
     """The database of a run, and the way to it; nothing is left of a PostgreSQL but its logs."""
-    if plan.database == "sqlite":
-        yield File(folder.path / "locum.sqlite")
-        return
-    postgres = Postgres(folder.path, standby=any(fault.fault.startswith("failover") for fault in plan.faults))
-    try:
-        postgres.begin()
-        with proxy.Network() as network:
-            yield Network(postgres, {name: network.proxy(postgres.ports) for name in names_of_masters(plan)})
-    finally:
-        postgres.close()
-
-
-def names_of_masters(plan: Plan) -> tuple[str, ...]:
-    return tuple(f"m{n + 1}" for n in range(plan.masters))
+    needs = needs_of({planned.fault for planned in plan.faults})
+    with ground(folder.path, plan.database, names_of_masters(plan.masters), needs) as found:
+        yield found
 
 
 class Chamber:
     """Carries out a plan in a folder. Nothing of it runs any more when ``carry_out`` is done, however it ends."""
 
-    def __init__(self, plan: Plan, folder: Folder, server: Server, say: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, folder: Folder, server: Ground, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._folder = folder
         self._server = server
         self._say = say
         self._truth = History(folder.truth)
         self._faults = History(folder.faults)
-        self.masters = Masters(folder, names_of_masters(plan), server.url_of, server.url, self._truth)
+        self._nemesis_troubles: list[str] = []
+        self.masters = Masters(
+            folder, names_of_masters(plan.masters), server.url_of, server.url, self._truth, server.env_of
+        )
         self._url = DatabaseUrl.parse(server.url, folder.path)
         self.load = Load(self.masters, self._url, self._truth, plan.seed)
         bounds = Bounds(connect_s=3.0, lock_s=10.0)
@@ -131,7 +82,7 @@ class Chamber:
     @property
     def troubles(self) -> list[str]:
         """What went wrong in the torture itself, or what the product answered that it never should."""
-        return self.load.troubles
+        return [*self.load.troubles, *self._nemesis_troubles]
 
     def _begin(self) -> None:
         self._phase("calm")
@@ -143,12 +94,15 @@ class Chamber:
         self._phase("load")
         self.load.begin()
         over = threading.Event()
-        nemesis = threading.Thread(target=self._strike, args=(over,), name="nemesis")
-        nemesis.start()
+        site = Site(self._server, self.masters, configuration.LEASE_S, over, self._folder.path)
+        nemesis = Nemesis(self._plan.faults, site, self._faults, self._say)
+        striking = threading.Thread(target=nemesis.run, name="nemesis")
+        striking.start()
         over.wait(self._plan.minutes * 60)
+        over.set()  # faults are healed before the load ends, so that there is somebody who answers it
+        striking.join()
         self.load.end()
-        over.set()
-        nemesis.join()
+        self._nemesis_troubles = nemesis.troubles
 
     def _quieten(self) -> None:
         self._phase("quiet")
@@ -177,18 +131,6 @@ class Chamber:
     def _phase(self, phase: str) -> None:
         self._truth.add(Phase(now(), phase))
         self._say(phase)
-
-    def _strike(self, over: threading.Event) -> None:
-        rng = random.Random(self._plan.seed)
-        number = 0
-        while not over.wait(rng.uniform(4, 10)):
-            name = rng.choice(self.masters.names)
-            number += 1
-            self._faults.add(FaultBegan(now(), number, "kill", name, {}))
-            self.masters.kill(name)
-            while not over.is_set() and not self.masters.up(name):
-                time.sleep(0.2)
-            self._faults.add(FaultEnded(now(), number, "kill", name, {}))
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

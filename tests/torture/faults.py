@@ -99,7 +99,7 @@ def _drawn(
             if name == "leases":
                 name, value = "seconds", round(value * lease_s, 3)
             args[name] = value
-        args.setdefault("seconds", 1.0)
+        args.setdefault("seconds", round(int(args["times"]) * args["every_s"], 3) if "times" in args else 0.0)
         return chosen, args
 
     return draw

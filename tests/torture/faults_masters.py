@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import signal
-import subprocess
 from collections.abc import Sequence
 
 from locum.db import fail_points
@@ -115,27 +113,19 @@ def _twin(site: Site, planned: Planned, detail: Detail) -> None:
     first = site.masters.pid(name)
     if frozen:
         site.masters.signal(name, signal.SIGSTOP)
-    twin = site.masters.twin(name, site.ground.env_of(name))
+    twin = site.masters.start_twin(name)
     try:
         # It waits lease + heartbeat before it refuses or goes on.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            twin.wait(planned.args["seconds"])
-        detail |= {"frozen": frozen, "twin": twin.pid, "twin_exit_code": twin.poll()}
+        site.until(lambda: twin.poll() is not None, planned.args["seconds"])
         if frozen:
             site.masters.signal(name, signal.SIGCONT)
-            site.pause(site.lease_s)  # the one that woke up has to give way, and comes back as a twin of its twin
+            site.pause(site.lease_s)  # who woke up has to give way, and comes back as a twin of its twin
     finally:
         if frozen:
             site.masters.signal(name, signal.SIGCONT)
-        if twin.poll() is None:
-            twin.terminate()
-            try:
-                twin.wait(UP_S)
-            except subprocess.TimeoutExpired:
-                twin.kill()
-                twin.wait()
-        detail |= {"first_lives": site.masters.alive(name) and site.masters.pid(name) == first}
-        site.masters.twin_ended(name, twin)
+        code = site.masters.end_twin(name, twin)
+        lives = site.masters.alive(name) and site.masters.pid(name) == first
+        detail |= {"frozen": frozen, "twin": twin.pid, "twin_exit_code": code, "first_lives": lives}
     site.masters.start(name)
 
 

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -189,6 +189,8 @@ class Plan:
     masters: int = 3
     kinds: tuple[str, ...] = ()
     """the kinds that ``--faults`` named; (): all that this database and machine allow"""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """kinds that were wanted, but that the machine on which this was planned cannot do -> why"""
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")

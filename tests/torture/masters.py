@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,13 +27,20 @@ class Masters:
     """
 
     def __init__(
-        self, folder: Folder, names: tuple[str, ...], url_of: Callable[[str], str], direct_url: str, truth: History
+        self,
+        folder: Folder,
+        names: tuple[str, ...],
+        url_of: Callable[[str], str],
+        direct_url: str,
+        truth: History,
+        env_of: Callable[[str], Mapping[str, str]],
     ) -> None:
         self.names = names
         self.cluster = Cluster(folder.path, direct_url)
         self._folder = folder
         self._url_of = url_of
         self._truth = truth
+        self._env_of = env_of
         self._lock = threading.RLock()
         self._down: set[str] = set()
         self._noted: set[int] = set()
@@ -57,7 +65,7 @@ class Masters:
             if self.alive(name):
                 return
             self._note_end(name)
-            self.cluster.start(name, wait=False, env=env, write=False)
+            self.cluster.start(name, wait=False, env={**self._env_of(name), **(env or {})}, write=False)
             self._truth.add(MasterBegan(now(), name, self.pid(name)))
 
     def stay_down(self, *names: str) -> None:
@@ -83,6 +91,30 @@ class Masters:
         code = self.cluster.wait(name, bound_s)
         with self._lock:
             self._note_end(name)
+        return code
+
+    def start_twin(self, name: str) -> subprocess.Popen[bytes]:
+        """Another process of the same name beside the first, with the same file and log; ``end_twin`` it."""
+        with self._lock:
+            first = self.cluster.processes.pop(name)
+            try:
+                self.cluster.start(name, wait=False, env=self._env_of(name), write=False)
+                twin = self.cluster.processes[name]
+            finally:
+                self.cluster.processes[name] = first
+            self._truth.add(MasterBegan(now(), name, twin.pid))
+            return twin
+
+    def end_twin(self, name: str, twin: subprocess.Popen[bytes], bound_s: float = STOP_S) -> int:
+        """SIGTERM to a twin, if it still runs, and its exit code."""
+        if twin.poll() is None:
+            twin.terminate()
+        try:
+            code = twin.wait(bound_s)
+        except subprocess.TimeoutExpired:
+            twin.kill()
+            code = twin.wait()
+        self._truth.add(MasterEnded(now(), name, twin.pid, code))
         return code
 
     def stop_all(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ ends; two faults never touch the same thing at the same time.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import random
 import threading
 import time
@@ -15,9 +16,10 @@ import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
-from . import faults_database, faults_masters, faults_network
+from . import configuration, faults_database, faults_masters, faults_network
 from .faults import Detail, Kind, Site
-from .history import FaultBegan, FaultEnded, History, Planned, now
+from .history import FaultBegan, FaultEnded, History, Plan, Planned, now
+from .nemesis_ground import lacking
 
 KINDS: dict[str, Kind] = {
     kind.name: kind for kind in (*faults_masters.KINDS, *faults_network.KINDS, *faults_database.KINDS)
@@ -29,9 +31,33 @@ LAST_S = 4.0
 _AT_ONCE = (1, 1, 1, 2, 2, 3)
 
 
+def new_plan(seed: int, minutes: float, database: str, wanted: Sequence[str], masters: int) -> Plan:
+    """A plan of the kinds ``wanted`` ('net-*' means all that begin so; () means all), without those that this machine lacks a
+    tool for; ValueError: there is no such kind for this database."""
+    lacks = lacking()
+    kinds = _chosen(database, wanted)
+    left_out = {name: lacks[KINDS[name].needs] for name in kinds if KINDS[name].needs in lacks}
+    possible = [name for name in kinds if name not in left_out]
+    faults = faults_of(seed, minutes, possible, names_of_masters(masters), configuration.LEASE_S)
+    return Plan(seed, minutes, database, faults, masters, tuple(wanted), left_out)
+
+
+def names_of_masters(count: int) -> tuple[str, ...]:
+    """What the masters of a run are called."""
+    return tuple(f"m{n + 1}" for n in range(count))
+
+
 def kinds_of(database: str) -> list[str]:
     """All kinds of faults that there are for a database."""
     return [kind.name for kind in KINDS.values() if database in kind.databases]
+
+
+def _chosen(database: str, wanted: Sequence[str]) -> list[str]:
+    here = kinds_of(database)
+    unknown = [pattern for pattern in wanted if not fnmatch.filter(here, pattern)]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such fault on {database}; there are {', '.join(here)}")
+    return [name for name in here if not wanted or any(fnmatch.fnmatch(name, pattern) for pattern in wanted)]
 
 
 def needs_of(kinds: Collection[str]) -> set[str]:
@@ -39,7 +65,7 @@ def needs_of(kinds: Collection[str]) -> set[str]:
     return {KINDS[name].needs for name in kinds} - {""}
 
 
-def plan(
+def faults_of(
     seed: int, minutes: float, kinds: Sequence[str], masters: Sequence[str], lease_s: float
 ) -> tuple[Planned, ...]:
     """The faults of a run, in the order of their beginning. The same arguments give the same plan, on any machine."""
@@ -76,7 +102,8 @@ def _storm(rng: random.Random, pack: Iterator[Kind], masters: Sequence[str], lea
         resources = kind.resources(target, masters)
         if not resources & claimed:
             claimed |= resources
-            storm.append(Planned(round(rng.uniform(0, 2) if storm else 0.0, 3), kind.name, target, args))
+            after_s = round(rng.uniform(0, min(2.0, storm[0].args["seconds"])), 3) if storm else 0.0
+            storm.append(Planned(after_s, kind.name, target, args))
     return storm
 
 
@@ -92,17 +119,23 @@ class Nemesis:
         self._locks: dict[str, threading.Lock] = {}
 
     def run(self) -> None:
-        """Until all faults are over and healed; those that have not begun when ``site.over`` is set never will."""
+        """Until all faults are over and healed; those that have not begun when ``site.over`` is set never will.
+
+        A storm that takes longer than planned puts off the next ones: the calm between them is never cut short.
+        """
         began = time.monotonic()
-        threads = []
+        running: list[threading.Thread] = []
+        planned_over, late_s = 0.0, 0.0
         for number, planned in enumerate(self._faults, 1):
-            if self._site.over.wait(max(0.0, began + planned.at_s - time.monotonic())):
+            if planned.at_s >= planned_over:
+                _join(running)
+                late_s = max(late_s, time.monotonic() - began + CALM_S[0] - planned.at_s) if number > 1 else 0.0
+            planned_over = max(planned_over, planned.at_s + planned.args["seconds"])
+            if self._site.over.wait(max(0.0, began + planned.at_s + late_s - time.monotonic())):
                 break
-            thread = threading.Thread(target=self._one, args=(number, planned), name=f"fault {number}")
-            thread.start()
-            threads.append(thread)
-        for thread in threads:
-            thread.join()
+            running.append(threading.Thread(target=self._one, args=(number, planned), name=f"fault {number}"))
+            running[-1].start()
+        _join(running)
 
     def _one(self, number: int, planned: Planned) -> None:
         kind = KINDS[planned.fault]
@@ -121,6 +154,11 @@ class Nemesis:
                 self.troubles.append(f"{planned.fault} on {planned.target}: {traceback.format_exc()}")
             self._history.add(FaultEnded(now(), number, planned.fault, planned.target, detail))
             self._say(f"  {planned.fault} on {planned.target} is over{f': {_shown(detail)}' if detail else ''}")
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    while threads:
+        threads.pop().join()
 
 
 def _shown(values: Detail) -> str:
