@@ -81,7 +81,7 @@ class Command(ProcessProtocol):
         arguments = [sys.executable, "-I", "-S", GUARD, str(GRACE_S), _shown(deadline), str(order.folder)]
         reach("command.before")
         # The folder is not handed to spawnProcess: with one it would fork this whole process instead of spawning.
-        self._process = reactor.spawnProcess(
+        reactor.spawnProcess(
             self,
             sys.executable,
             [*arguments, *order.arguments],
@@ -107,6 +107,11 @@ class Command(ProcessProtocol):
         """Read output again."""
         if 1 in self._process.pipes:
             self._process.pipes[1].startReading()
+
+    @property
+    def _process(self) -> Any:
+        # Not what spawnProcess answers: a process that ends at once may be reported before it has answered.
+        return self.transport
 
     def _order(self, line: str) -> None:
         if self._ending is None:
