@@ -26,8 +26,8 @@ from .nemesis import Nemesis, names_of_masters, needs_of
 from .nemesis_ground import Ground, ground
 
 UP_S = 90.0
-QUIET_S = 60.0
-"""At most; the quiet time is over when all has settled."""
+QUIET_S = 30.0
+"""The quiet time is over when all has settled, or when nothing more has happened for so long."""
 LINGER_S = 5.0
 """How long a process or session may outlive the last master."""
 OVERDUE_S = 2.0
@@ -109,9 +109,7 @@ class Chamber:
         for name in self.masters.names:
             self.masters.start(name)
         self.load.enable_all()
-        with contextlib.suppress(Stuck):  # the checker says what has not settled
-            self._until(lambda: not self._unsettled(), QUIET_S, "settled")
-        self._say(f"not settled: {self._unsettled() or 'nothing'}")
+        self._say(f"not settled: {self._settle() or 'nothing'}")
         self._measure("quiet")
         self.load.look()
 
@@ -140,6 +138,15 @@ class Chamber:
             if time.monotonic() > end:
                 raise Stuck(f"not within {bound_s:.0f} s: {what}; {self._unsettled()}\n{self.masters.cluster.told()}")
             time.sleep(0.3)
+
+    def _settle(self) -> str:
+        """Wait until all is done, for as long as it goes on. What has not been done; the checker says what that means."""
+        left, since = "", time.monotonic()
+        while (found := self._unsettled()) and time.monotonic() < since + QUIET_S:
+            if found != left:
+                left, since = found, time.monotonic()
+            time.sleep(0.3)
+        return found
 
     def _unsettled(self) -> str:
         """What still has to happen; '' when every scheduler is held by a living master, and nothing is left to be done."""

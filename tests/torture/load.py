@@ -50,8 +50,8 @@ _WEIGHTS = (6, 3, 3, 2, 2, 1)  # of configuration.BRANCHES
 class Rates:
     """Seconds between two doings of each, on average."""
 
-    change_s: float = 4.0
-    batch_s: float = 15.0
+    change_s: float = 6.0
+    batch_s: float = 24.0
     order_s: float = 2.0
     command_s: float = 10.0
     reconfigure_s: float = 20.0
@@ -199,7 +199,7 @@ class Load:
         others = [name for name in everybody if name not in configuration.toggled()]
 
         def step(database: Database, rng: random.Random) -> None:
-            action = rng.choices(("toggle", "move", "force", "rebalance"), (5, 4, 3, 1))[0]
+            action = rng.choices(("toggle", "move", "force", "rebalance"), (5, 4, 3, 2))[0]
             name, args = "", {}
             if action == "toggle":
                 name = rng.choice(toggled)
