@@ -1,0 +1,206 @@
+"""P4: every due time is one buildset, or a recorded skip, as its policy says."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from . import checker_expected as expected
+from .checker_expected import Rule
+from .checker_rows import Buildset, Histories, Scheduler, Skip
+from .invariants import Found, Invariant, us
+
+FORMER_KEPT = 100
+NEARLY_US = 1_000_000
+"""How far the times of two masters may be apart when one of them begins another rule."""
+OVERDUE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reign:
+    """By which rule a scheduler fired at ``after < t <= until``."""
+
+    rule: Rule
+    after: int
+    until: int
+
+
+def reigns(state: dict[str, Any]) -> list[Reign]:
+    """A scheduler's rules one after the other, as its state has them."""
+    if "ticks" not in state:
+        return []
+    former, now = state.get("former_rules", []), state["ticks"]
+    found: list[Reign] = []
+    for one in (*former, {**now, "until": now["examined"]}):
+        rule = Rule(one["rule"], one["anchor"])
+        first = rule.anchor if len(former) >= FORMER_KEPT else rule.first_from
+        found.append(Reign(rule, found[-1].until if found else first, one["until"]))
+    return found
+
+
+def _timed(h: Histories) -> Iterator[tuple[Scheduler, list[Reign]]]:
+    for s in h.rows.schedulers:
+        found = reigns(h.states.get(s.id, {}))
+        if found:
+            yield s, found
+
+
+def every_tick_is_accounted_for(h: Histories) -> Iterator[Found]:
+    """Each due time up to the last look is one buildset or in one recorded skip; nothing else is."""
+    for s, past in _timed(h):
+        served: dict[int, list[Buildset]] = defaultdict(list)
+        for b in h.rows.buildsets:
+            if b.scheduler_id == s.id and b.due_at is not None:
+                served[b.due_at].append(b)
+        skips = h.skipped(s.id, "ticks")
+        due = {t for reign in past for t in reign.rule.due(reign.after, reign.until)}
+        for t in sorted(due):
+            times = len(served.get(t, ())) + sum(1 for k in skips if t in k and _is_of(k, t, past))
+            if times == 0:
+                yield Found(f"{s.name}: {_at(t)} was due, and there is neither a buildset nor a recorded skip", t)
+            elif times > 1:
+                yield Found(f"{s.name}: {_at(t)} has {len(served.get(t, ()))} buildsets, and {times} records in all", t)
+        nearly = {t for reign in past for t in reign.rule.due(reign.until, reign.until + NEARLY_US)}
+        if past[0].rule.first_from != past[0].after:
+            continue  # it had more rules than are kept: what came before is not known
+        for t in sorted(set(served) - due):
+            if len(past) == 1 or t not in nearly:
+                yield Found(f"{s.name}: buildset {served[t][0].id} is for {_at(t)}, which was never due", t)
+
+
+def _is_of(skip: Skip, t: int, past: list[Reign]) -> bool:
+    """Whether a skip counts ``t``: it lies on the grid of the skip's own rule, not only between its ends."""
+    return any(
+        reign.after < skip.first and skip.last <= reign.until + NEARLY_US and _on(reign, skip.first) and _on(reign, t)
+        for reign in past
+    )
+
+
+def _on(reign: Reign, t: int) -> bool:
+    return bool(reign.rule.due(t - 1, t))
+
+
+def skips_count_what_they_skip(h: Histories) -> Iterator[Found]:
+    """A skip begins and ends with a due time, and says how many there are."""
+    for s, past in _timed(h):
+        for k in h.skipped(s.id, "ticks"):
+            own = [r for r in past if r.after < k.first and k.last <= r.until + NEARLY_US and _on(r, k.first)]
+            if not own:
+                if past[0].rule.first_from == past[0].after:
+                    yield Found(
+                        f"{s.name}: skipped {_at(k.first)} to {_at(k.last)}, which was never due ({k.reason})", k.at
+                    )
+                continue
+            times = own[0].rule.due(k.first - 1, k.last)
+            if not times or times[-1] != k.last or len(times) != k.count:
+                yield Found(
+                    f"{s.name}: {k.count} times skipped, {_at(k.first)} to {_at(k.last)}, but there are {len(times)}",
+                    k.at,
+                )
+
+
+def skips_are_as_the_policy_says(h: Histories) -> Iterator[Found]:
+    """Every reason for a skip is one that the scheduler's policy, its disabling or its new rule can give."""
+    for s, past in _timed(h):
+        policies = [expected.policy(e) for e in h.entries.get(s.name, []) if e["type"] in expected.TIMED]
+        served = {b.due_at: b for b in h.rows.buildsets if b.scheduler_id == s.id and b.due_at is not None}
+        for k in h.skipped(s.id, "ticks"):
+            for wrong in _wrong(h, s, past, policies, served, k):
+                yield Found(f"{s.name}: skipped {_at(k.first)} to {_at(k.last)} ({k.reason}): {wrong}", k.at)
+
+
+def _wrong(
+    h: Histories,
+    s: Scheduler,
+    past: list[Reign],
+    policies: list[expected.TickPolicy],
+    served: dict[int, Buildset],
+    k: Skip,
+) -> Iterator[str]:
+    owners = h.owners.get(s.id, [])
+    following = next((b for t, b in sorted(served.items()) if t > k.last), None)
+    together = following is not None and following.turn == k.turn
+    if k.reason == "it was disabled":
+        if not any(o.why.startswith("enabled by") and o.since >= k.last for o in owners):
+            yield "nobody enabled it after that"
+    elif k.reason.startswith("the rule was changed"):
+        if len(past) < 2:
+            yield "its rule never changed"
+    elif k.reason.startswith("catch_up one"):
+        if policies and not any(p.catch_up == "one" for p in policies):
+            yield "its policy is another"
+        if not together:
+            yield "but no newer one was served with that"
+    elif k.reason.startswith("catch_up none"):
+        if policies and not any(p.catch_up == "none" for p in policies):
+            yield "its policy is another"
+        own = next((o for o in owners if o.term == k.term), None)
+        if own is not None and own.since < k.last and not together and h.one_clock:
+            yield f"it came due when {own.incarnation} had it, since {_at(own.since)}"
+    elif k.reason.startswith("catch_up_limit"):
+        limits = {p.limit for p in policies if p.catch_up == "all"}
+        if policies and not limits:
+            yield "its policy is another"
+        if not together:
+            yield "but none was served with that"
+        served_then = sum(1 for b in served.values() if b.turn == k.turn and b.due_at and b.due_at > k.last)
+        if limits and served_then < min(limits):
+            yield f"only {served_then} were served with that, and the limit is {sorted(limits)}"
+    elif k.reason.startswith("missed: older than grace"):
+        graces = [p.grace_us for p in policies if p.grace_us is not None]
+        if policies and not graces:
+            yield "its policy has no grace"
+        elif graces and k.at - k.last < min(graces) - NEARLY_US:
+            yield "it was not older than that"
+    elif not k.reason.startswith("onlyIfChanged"):
+        yield "that is no reason known"
+
+
+def own_timers_fire_once_each(h: Histories) -> Iterator[Found]:
+    """A scheduler that sets its next alarm when one fires makes an unbroken chain: each due time once, none left out."""
+    for name, entries in h.entries.items():
+        s = h.by_name.get(name)
+        if s is None or entries[0]["type"] != "plugin.Ticking":
+            continue
+        steps = {round(e["seconds"] * 1e6) for e in entries}
+        due = [_time_of(name, b.external_id) for b in h.buildsets.get(s.id, []) if b.external_id is not None]
+        for before, after in itertools.pairwise(due):
+            if after - before not in steps:
+                yield Found(f"{name}: after {_at(before)} it fired at {_at(after)}", after)
+        end = h.phase("stopping")
+        if end is not None and s.enabled and due and due[-1] + max(steps) < us(end - OVERDUE_S):
+            yield Found(f"{name}: it fired at {_at(due[-1])}, and then never again", due[-1])
+
+
+def _time_of(name: str, external_id: str) -> int:
+    return round(datetime.fromisoformat(external_id.removeprefix(f"{name}-")).timestamp() * 1e6)
+
+
+def all_rules_go_on_to_the_end(h: Histories) -> Iterator[Found]:
+    """Up to the end of the quiet time every due time has been looked at."""
+    end = h.phase("stopping")
+    if end is None:
+        return
+    for s, past in _timed(h):
+        entries = h.entries.get(s.name, [])
+        jitter = max((expected.policy(e).jitter_us for e in entries if e["type"] in expected.TIMED), default=0)
+        missed = past[-1].rule.due(past[-1].until, us(end - OVERDUE_S) - jitter)
+        if s.enabled and missed:
+            yield Found(f"{s.name}: {len(missed)} times came due, and nobody looked at them until the end", missed[0])
+
+
+def _at(t: int) -> str:
+    return f"{datetime.fromtimestamp(t / 1e6).strftime('%H:%M:%S')}.{t % 1_000_000:06}"
+
+
+ALL: tuple[Invariant, ...] = (
+    every_tick_is_accounted_for,
+    skips_count_what_they_skip,
+    skips_are_as_the_policy_says,
+    own_timers_fire_once_each,
+    all_rules_go_on_to_the_end,
+)
