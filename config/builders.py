@@ -20,7 +20,9 @@ _MEANT_AS_REFERENCE = re.compile(r"%\(prop\b[^)]*(?:\)s?)?|%\([^()\s]*\)s")
 
 _VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 _ENVIRONMENT = MapOf(Text(secret=True, empty=True), _VARIABLE, "an environment variable's name")
-STEP_KINDS = ("git", "shell")
+_NAMES = ListOf(Text("a scheduler's name"), "a list of schedulers")
+StepKind = Literal["git", "shell", "trigger"]
+STEP_KINDS: tuple[StepKind, ...] = ("git", "shell", "trigger")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,16 @@ def _check_references(node: Node, word: str, path: str, reader: Reader) -> None:
 
 @dataclass(frozen=True, slots=True)
 class StepSection:
-    """One step of a builder: ``git`` checks a sourcestamp out, ``shell`` runs a command (a str is run by ``sh -c``)."""
+    """One step of a builder: ``git`` checks a sourcestamp out, ``shell`` runs a command (a str is run by ``sh -c``),
+    ``trigger`` sets off other schedulers."""
 
-    kind: Literal["git", "shell"]
+    kind: StepKind
     name: str = setting(NAME, "what people see", "")
-    timeout: float | None = setting(Duration(0.1, null=True), "the longest it may run; null: without end", 1200.0)
+    timeout: float | None = setting(
+        Duration(0.1, null=True),
+        "the longest it may run; null (as a trigger has it unless you say otherwise): without end",
+        1200.0,
+    )
     workdir: str | None = setting(_Folder(), "a folder inside the task's work directory", None)
     command: tuple[str, ...] | str = setting(_Command(), "a list of arguments, or a line for sh", (), only="shell")
     env: dict[str, str | Secret] = setting(  # noqa: RUF009
@@ -94,6 +101,42 @@ class StepSection:
     codebase: str = setting(Text("a codebase", empty=True), "which of the sourcestamps", "", only="git")
     depth: int | None = setting(Whole(1, 10**9, null=True), "how many commits to fetch; null: all", None, only="git")
     clean: bool = setting(Flag(), "whether files that are not in the repository are removed first", True, only="git")
+    schedulerNames: tuple[str, ...] = setting(_NAMES, "which Triggerable schedulers", (), only="trigger")
+    unimportantSchedulerNames: tuple[str, ...] = setting(
+        _NAMES, "more of them, whose outcome does not count", (), only="trigger"
+    )
+    waitForFinish: bool = setting(
+        Flag(),
+        "whether the step lasts until their buildsets are complete, and fails if one of them fails",
+        False,
+        only="trigger",
+    )
+    set_properties: dict[str, Any] = setting(  # noqa: RUF009
+        MapOf(AnyPlain()), "properties for their buildsets; `%(prop:NAME)s` is this task's", {}, only="trigger"
+    )
+    sourceStamps: tuple[dict[str, Any], ...] = setting(
+        ListOf(
+            MapOf(Text("text", empty=True), "codebase|repository|branch|revision|project", "a part of a source stamp")
+        ),
+        "what to build: `codebase`, `repository`, `branch`, `revision`, `project`; by default what this task builds",
+        (),
+        only="trigger",
+    )
+    updateSourceStamp: bool = setting(
+        Flag(), "whether `got_revision` takes the place of this task's own revision", True, only="trigger"
+    )
+    alwaysUseLatest: bool = setting(
+        Flag(),
+        "whether no source stamp is handed on, so that the schedulers' own defaults count",
+        False,
+        only="trigger",
+    )
+    priority: int | None = setting(
+        Whole(-(2**31) + 1, 2**31 - 1, null=True),
+        "the priority of their tasks; null: the schedulers' own",
+        None,
+        only="trigger",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,30 +158,39 @@ class _Step:
             pairs |= inner.pairs
         elif kind == "shell":
             pairs["command"] = node.pairs[kind]
+        elif kind == "trigger" and isinstance(inner, Sequence):
+            pairs["schedulerNames"] = node.pairs[kind]
         elif not isinstance(inner, Scalar) or reader.scalar(inner, path) is not None:
-            raise reader.fault(inner, f"{path}.git", "expected a mapping", "write '- git: {}'")
+            cure = "write '- git: {}'" if kind == "git" else "write '- trigger: [NAME]'"
+            raise reader.fault(inner, f"{path}.{kind}", "expected a mapping", cure)
         values = read_settings(StepSection, Mapping(node.pairs[kind][0], pairs), path, reader, kind)
         return self._step(kind, values, node, path, reader)
 
     @staticmethod
-    def _not_one_kind(node: Mapping, path: str, reader: Reader, kinds: list[str]) -> Faulty:
+    def _not_one_kind(node: Mapping, path: str, reader: Reader, kinds: list[StepKind]) -> Faulty:
         if kinds:
             at = max(node.pairs[kind][0] for kind in kinds)
-            return reader.fault(at, path, "a step is either git or shell, not both", "make it two steps")
+            return reader.fault(at, path, f"a step is either {' or '.join(kinds)}, not both", "make it two steps")
         for key, (at, _) in node.pairs.items():
-            if key not in settings_of(StepSection, "shell") and key not in settings_of(StepSection, "git"):
+            if not any(key in settings_of(StepSection, kind) for kind in STEP_KINDS):
                 return reader.unknown(at, f"{path}.{key}", "unknown kind of step", key, STEP_KINDS)
-        return reader.fault(node, path, "the step does nothing", "add 'shell:' or 'git:'")
+        return reader.fault(node, path, "the step does nothing", "add 'shell:', 'git:' or 'trigger:'")
 
     @staticmethod
-    def _step(kind: str, values: dict[str, Any], node: Mapping, path: str, reader: Reader) -> StepSection:
+    def _step(kind: StepKind, values: dict[str, Any], node: Mapping, path: str, reader: Reader) -> StepSection:
         if kind == "shell" and not values.get("command"):
             raise reader.fault(node, path, "the step has no command", _COMMAND_CURE)
+        if kind == "trigger":
+            if not values.get("schedulerNames") and not values.get("unimportantSchedulerNames"):
+                raise reader.fault(node, path, "the step triggers nothing", "write '- trigger: [NAME]'")
+            if values.get("sourceStamps") and values.get("alwaysUseLatest"):
+                raise reader.fault(node, path, "sourceStamps and alwaysUseLatest exclude each other", "keep one")
+            values.setdefault("timeout", None)
         repository = values.get("repository")
         if isinstance(repository, str) and carries_credentials(repository):
             values["repository"] = Secret(repository)
         values.setdefault("name", _step_name(kind, values.get("command", ())))
-        return StepSection("shell" if kind == "shell" else "git", **values)
+        return StepSection(kind, **values)
 
     def schema(self) -> dict[str, Any]:
         from .schema import step_schema  # the schema of sections needs the kinds, this one kind needs a section's

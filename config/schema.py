@@ -63,7 +63,7 @@ def step_schema() -> dict[str, Any]:
 def _step(kind: str) -> dict[str, Any]:
     beside = _properties(settings_of(StepSection, kind))
     inside: list[dict[str, Any]] = [{"type": "object", "properties": dict(beside), "additionalProperties": False}]
-    inside.append(beside.get("command", {"type": "null"}))
+    inside.append(beside.get({"shell": "command", "trigger": "schedulerNames"}.get(kind, ""), {"type": "null"}))
     return {
         "type": "object",
         "properties": {kind: {"anyOf": inside}, **beside},

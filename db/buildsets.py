@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,6 +88,14 @@ def stamps_of(conn: Connection, buildset_ids: Sequence[int]) -> dict[int, list[S
     for row in _STAMPS_OF.with_rows(conn, [(i,) for i in buildset_ids]):
         found[row.buildset_id].append(StampRow(*row[1:]))
     return found
+
+
+_RESULTS_OF = Statement("SELECT b.id, b.result FROM buildsets b JOIN {rows(id bigint)} AS r ON r.id = b.id")
+
+
+def results_of(conn: Connection, buildset_ids: Iterable[int]) -> dict[int, str | None]:
+    """{buildset id: its result, None while it is not complete}; one that is not there (any more) is missing."""
+    return {row.id: row.result for row in _RESULTS_OF.with_rows(conn, [(i,) for i in buildset_ids])}
 
 
 _STAMPS_OF = Statement(

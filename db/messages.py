@@ -58,6 +58,7 @@ _WAITING_FOR = Statement(
     " AND m.answered_at IS NULL AND m.id > :after ORDER BY m.id LIMIT :most"
 )
 _ANSWER_OF = Statement("SELECT answer_json FROM messages WHERE id = :id")
+_ANSWERS_OF = Statement("SELECT m.id, m.answer_json FROM messages m JOIN {rows(id bigint)} AS r ON r.id = m.id")
 _ANSWER_ALL = Statement(
     "UPDATE messages SET answered_at = {now}, answer_json = :answer"
     " WHERE scheduler_id = :scheduler_id AND answered_at IS NULL RETURNING id"
@@ -101,6 +102,12 @@ def answer_of(conn: Connection, message_id: int) -> dict[str, Any] | None:
     if row is None:
         raise NotFound(f"there is no message {message_id}")
     return None if row.answer_json is None else _object(row.answer_json)
+
+
+def answers_of(conn: Connection, message_ids: Iterable[int]) -> dict[int, dict[str, Any] | None]:
+    """{message id: what a turn answered, None for nothing yet}; a message that is not there (any more) is missing."""
+    found = _ANSWERS_OF.with_rows(conn, [(i,) for i in message_ids])
+    return {row.id: None if row.answer_json is None else _object(row.answer_json) for row in found}
 
 
 def answer_all(conn: Connection, scheduler_id: int, answer: Mapping[str, Any]) -> list[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from sqlalchemy.engine import Connection
 
@@ -22,13 +22,14 @@ _RUNNING = quoted(RUNNING)
 
 
 class SourceStamp(TypedDict):
-    """Which revision of which branch of which repository; None: the newest, the default one."""
+    """Which revision of which branch of which repository; None: the newest, the default one. ``patch``: only if it has one."""
 
     codebase: str
     repository: str
     branch: str | None
     revision: str | None
     project: str
+    patch: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ _BUILDSETS = Statement(
     "SELECT b.id, b.scheduler, b.reason, b.properties_json FROM buildsets b JOIN {rows(id bigint)} AS r ON r.id = b.id"
 )
 _STAMPS = Statement(
-    "SELECT bs.buildset_id, s.codebase, s.repository, s.branch, s.revision, s.project FROM {rows(id bigint)} AS r"
+    "SELECT bs.buildset_id, s.codebase, s.repository, s.branch, s.revision, s.project, s.patch_json FROM {rows(id bigint)} AS r"
     " JOIN buildset_sourcestamps bs ON bs.buildset_id = r.id JOIN sourcestamps s ON s.id = bs.sourcestamp_id"
     " ORDER BY bs.buildset_id, s.codebase, s.id"
 )
@@ -311,10 +312,13 @@ def _described(conn: Connection, rows: Sequence[Any], names: dict[int, str]) -> 
     stamps: dict[int, list[SourceStamp]] = {}
     changes: dict[int, list[int]] = {}
     if ids:
-        for buildset, codebase, repository, branch, revision, project in _STAMPS.with_rows(conn, ids):
-            stamps.setdefault(buildset, []).append(
-                SourceStamp(codebase=codebase, repository=repository, branch=branch, revision=revision, project=project)
+        for buildset, codebase, repository, branch, revision, project, patch in _STAMPS.with_rows(conn, ids):
+            stamp = SourceStamp(
+                codebase=codebase, repository=repository, branch=branch, revision=revision, project=project
             )
+            if patch is not None:
+                stamp["patch"] = json.loads(patch)
+            stamps.setdefault(buildset, []).append(stamp)
         for buildset, number in _CHANGES.with_rows(conn, ids):
             changes.setdefault(buildset, []).append(number)
     claimed = []

@@ -1,6 +1,6 @@
 """Wake-ups: hints that something new is in the database. Everything also works, seconds later, when each one is lost.
 
-Topics: masters, schedulers, changes, finished, tasks, messages, orders.
+Topics: masters, schedulers, changes, finished, tasks, messages, answers, orders, schedules.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from sqlalchemy.engine import Connection
 from .sql import Statement
 
 CHANNEL = "locum"
-TOPICS = frozenset({"masters", "schedulers", "changes", "finished", "tasks", "messages", "orders"})
+TOPICS = frozenset(
+    {"masters", "schedulers", "changes", "finished", "tasks", "messages", "answers", "orders", "schedules"}
+)
 _NOTIFY = Statement("SELECT pg_notify('locum', :topics)")
 _NOTE = Statement(
     "INSERT INTO announcements (topic, version) SELECT topic, 1 FROM {rows(topic text)} AS r WHERE true"

@@ -13,6 +13,8 @@ def serving(message: Message) -> Callable[[Any], Any]:
     """The function that answers ``message`` inside a turn of its scheduler."""
     if message.kind == "force":
         return lambda scheduler: _force(scheduler, message.body)
+    if message.kind == "trigger":
+        return lambda scheduler: _trigger(scheduler, message.body)
     return lambda scheduler: _unknown(message.kind)
 
 
@@ -42,5 +44,20 @@ async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
             priority=body.get("priority"),
         )
     )
+    return _added(scheduler, bsid, brids)
+
+
+async def _trigger(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    trigger = getattr(scheduler, "trigger", None)
+    if not callable(trigger):
+        kind = type(scheduler).__name__
+        return {"error": f"{scheduler.name!r} is a {kind}; only Triggerable and NightlyTriggerable can be triggered"}
+    answer = await answered(trigger(**body))
+    if not isinstance(answer, tuple):
+        return {"buildset": None, "tasks": {}}  # kept for later
+    return _added(scheduler, *answer)
+
+
+def _added(scheduler: Any, bsid: int, brids: Mapping[int, int]) -> Mapping[str, Any]:
     by_id = {i: name for name, i in scheduler.master.known_builders().items()}
     return {"buildset": bsid, "tasks": {by_id[i]: task for i, task in brids.items()}}

@@ -164,6 +164,8 @@ class Committer:
                 topics.add("tasks")
             if effects.changes:
                 topics.add("changes")
+            if effects.answers:
+                topics.add("answers")
             tenure.committed(answer)
         if topics:
             self._on_written(topics)

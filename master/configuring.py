@@ -13,8 +13,8 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, cast
 
-from ..config import Entry, Fault, MasterConfig, Plugin, suggest
-from ..schedulers import basic, timed
+from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, suggest
+from ..schedulers import basic, dependent, timed, triggerable
 from ..schedulers.base import BaseScheduler, Clustered
 from ..schedulers.comparing import compared
 from ..schedulers.hooks import hook_fault
@@ -25,7 +25,11 @@ from .sources.git import GitPoller
 GROUP = "locum.schedulers"
 STANDARD: Mapping[str, type[Clustered]] = {
     cls.__name__: cls
-    for cls in (basic.SingleBranchScheduler, basic.AnyBranchScheduler, timed.Periodic, timed.Nightly, GitPoller)
+    for cls in (
+        *(basic.SingleBranchScheduler, basic.AnyBranchScheduler, timed.Periodic, timed.Nightly),
+        *(dependent.Dependent, triggerable.Triggerable, triggerable.NightlyTriggerable),
+        GitPoller,
+    )
 }
 _KINDS = {"scheduler": (BaseScheduler, "schedulers"), "change_source": (ChangeSource, "change_sources")}
 
@@ -139,13 +143,52 @@ def wanted(config: MasterConfig, catalogue: Catalogue) -> tuple[list[Wanted], li
 def check(config: MasterConfig) -> list[Fault]:
     """All faults that show only when plugins are imported and constructors are called."""
     found, faults = wanted(config, Catalogue())
-    entries = {("scheduler", e.name): e for e in config.schedulers}
-    entries |= {("change_source", e.name): e for e in config.change_sources}
+    entries = entries_of(config)
+    made: dict[tuple[str, str], Clustered] = {}
     for one in found:
-        fault = constructor_fault(one, entries[one.kind, one.name])
+        key = (one.kind, one.name)
+        fault = constructor_fault(one, entries[key])
         if fault is not None:
             faults.append(fault)
+        else:
+            made[key] = one.make()
+    if len(made) == len(entries):  # else those that are missing would be said to be so as well
+        faults += faults_among(config, made)
     return sorted(faults, key=lambda f: (f.place.line, f.place.column))
+
+
+def entries_of(config: MasterConfig) -> dict[tuple[str, str], Entry]:
+    """Schedulers and change sources as configured, by kind and name."""
+    entries = {("scheduler", entry.name): entry for entry in config.schedulers}
+    return entries | {("change_source", entry.name): entry for entry in config.change_sources}
+
+
+def faults_among(config: MasterConfig, made: Mapping[tuple[str, str], Clustered]) -> list[Fault]:
+    """What is wrong with schedulers, change sources and steps only in the company of the others."""
+    entries = entries_of(config)
+    schedulers = {name: instance for (kind, name), instance in made.items() if kind == "scheduler"}
+    faults = [
+        entries[key].fault(argument, what)
+        for key, instance in made.items()
+        for argument, what in instance.faultsAmong(schedulers)
+    ]
+    for builder in config.builders:
+        for number, step in enumerate(builder.steps):
+            for name in (*step.schedulerNames, *step.unimportantSchedulerNames):
+                what = _cannot_be_triggered(name, schedulers)
+                if what:
+                    faults.append(Fault(builder.place, f"builder {builder.name!r}, step {number}", what, ""))
+    return faults
+
+
+def _cannot_be_triggered(name: str, schedulers: Mapping[str, Clustered]) -> str:
+    scheduler = schedulers.get(name)
+    if PROPERTY_REFERENCE.search(name) or callable(getattr(scheduler, "trigger", None)):
+        return ""
+    if scheduler is None:
+        meant = suggest(name, schedulers)
+        return f"there is no scheduler {name!r} to trigger" + (f"; did you mean {meant!r}?" if meant else "")
+    return f"{name!r} is a {type(scheduler).__name__}; only Triggerable and NightlyTriggerable can be triggered"
 
 
 def constructor_fault(one: Wanted, entry: Entry) -> Fault | None:

@@ -17,6 +17,7 @@ from ..schedulers.hooks import begin
 from ..schedulers.interface import BuildsetRequest, FinishedBuildset, NotActive, SchedulerFault, StampFields
 from .changes import validated
 from .reading import change_of
+from .schedule_seat import ScheduleSeat
 
 if TYPE_CHECKING:
     from .tenure import Tenure
@@ -30,6 +31,7 @@ class Seat:
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
         self._open = True
+        self.stored = ScheduleSeat(self._there, self._effect, self.add_buildset)
 
     def close(self) -> None:
         """Raise NotActive from now on."""
@@ -88,9 +90,16 @@ class Seat:
         def made(row: buildsets.StampRow | None) -> StampFields:
             if row is None:
                 raise SchedulerFault(f"there is no source stamp {stamp_id}")
-            return StampFields(row.codebase, row.repository, row.branch, row.revision, row.project, row.patch_json)
+            return _fields(row)
 
         return self._there().tools.remote.single(buildsets.stamp, stamp_id).addCallback(made)
+
+    def stamps_of(self, buildset_id: int) -> Deferred[list[StampFields]]:
+        return (
+            self._there()
+            .tools.remote.single(buildsets.stamps_of, [buildset_id])
+            .addCallback(lambda found: [_fields(row) for row in found[buildset_id]])
+        )
 
     # -- effects ----------------------------------------------------------------------------------------------------
 
@@ -130,16 +139,18 @@ class Seat:
 
         return self._effect(begin)
 
-    def add_buildset(self, request: BuildsetRequest) -> Deferred[tuple[int, dict[int, int]]]:
+    def add_buildset(
+        self, request: BuildsetRequest, buildset_id: int | None = None
+    ) -> Deferred[tuple[int, dict[int, int]]]:
         tenure = self._there()
         tools = tenure.tools
         builder_ids = [tools.builders[name] for name in request.builders]
-        bsids = tools.buildset_ids.take(1)
+        bsids = tools.buildset_ids.take(1) if buildset_id is None else [buildset_id]
         brids = tools.task_ids.take(len(builder_ids)) if bsids else None
         if bsids is None or brids is None:
             refilled = tools.buildset_ids.refill(1)
             refilled.addCallback(lambda _: tools.task_ids.refill(len(builder_ids)))
-            return refilled.addCallback(lambda _: self.add_buildset(request))
+            return refilled.addCallback(lambda _: self.add_buildset(request, buildset_id))
         tasks = tuple((task, builder, request.priority) for task, builder in zip(brids, builder_ids, strict=True))
         new = NewBuildset(
             id=bsids[0],
@@ -190,6 +201,10 @@ class Seat:
             await tenure.end_own(turn, failed=False)
 
         return begin(own())
+
+
+def _fields(row: buildsets.StampRow) -> StampFields:
+    return StampFields(row.codebase, row.repository, row.branch, row.revision, row.project, row.patch_json)
 
 
 def _stamp(fields: StampFields) -> Stamp:

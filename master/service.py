@@ -19,7 +19,7 @@ from ..db.urls import DatabaseUrl
 from ..schedulers.base import Clustered
 from ..schedulers.comparing import compared
 from .activation import Standing, bounded
-from .configuring import Catalogue, Wanted, constructor_fault, wanted
+from .configuring import Catalogue, Wanted, constructor_fault, entries_of, faults_among, wanted
 from .incarnation import Accusation, Incarnation, lease_times, pause
 from .logs import Log
 from .loop import Loop
@@ -282,8 +282,7 @@ class Master:
     async def _make(self, config: MasterConfig, old: Setup) -> Setup:
         """Instances for a configuration; those that are equal to the old ones are the old ones. ConfigError."""
         found, faults = wanted(config, self._catalogue)
-        entries = {("scheduler", e.name): e for e in config.schedulers}
-        entries |= {("change_source", e.name): e for e in config.change_sources}
+        entries = entries_of(config)
         zone_moved = old.wanted and config.cluster.timezone != self.config.cluster.timezone
         setup = Setup()
         for count, one in enumerate(found):
@@ -303,6 +302,8 @@ class Master:
             )
             setup.wanted[key] = old.wanted[key] if same else one
             setup.instances[key] = was if was is not None and same else instance
+        if not faults:
+            faults = faults_among(config, setup.instances)
         if faults:
             raise ConfigError(faults)
         for key, instance in setup.instances.items():
@@ -396,6 +397,8 @@ class Master:
         """Something may be queued, or somebody's tasks lost."""
         if "tasks" in topics and self._runner is not None:
             self._runner.wake()
+        if topics & {"answers", "finished"} and self._runner is not None:
+            self._runner.heard()
         if "masters" in topics and self._lost_loop is not None:
             self._lost_loop.soon()
 

@@ -3,10 +3,12 @@
 from .base import BaseScheduler
 from .basic import AnyBranchScheduler, BaseBasicScheduler, SingleBranchScheduler
 from .changes import Change
+from .dependent import Dependent
 from .filters import ChangeFilter, SourceStampFilter
 from .interface import FinishedBuildset, NotActive, SchedulerFault
 from .rendering import Interpolate, Property, renderer
 from .timed import Nightly, Periodic, Timed
+from .triggerable import NightlyTriggerable, Triggerable
 
 __all__ = [
     "AnyBranchScheduler",
@@ -14,9 +16,11 @@ __all__ = [
     "BaseScheduler",
     "Change",
     "ChangeFilter",
+    "Dependent",
     "FinishedBuildset",
     "Interpolate",
     "Nightly",
+    "NightlyTriggerable",
     "NotActive",
     "Periodic",
     "Property",
@@ -24,5 +28,6 @@ __all__ = [
     "SingleBranchScheduler",
     "SourceStampFilter",
     "Timed",
+    "Triggerable",
     "renderer",
 ]

@@ -74,6 +74,13 @@ class Clustered(Service):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{' active' if self.active else ''}>"
 
+    def faultsAmong(self, others: Mapping[str, Clustered]) -> Iterable[tuple[str, str]]:
+        """What is wrong with it beside the other schedulers of its file (by name): (argument, sentence) of each fault.
+
+        Asked once they are all made; it must neither change nor start anything.
+        """
+        return ()
+
     # -- becoming active and inactive -----------------------------------------------------------------------------
 
     @hook

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from .catchup import Skip
 from .changes import Change
+
+if TYPE_CHECKING:
+    from .stored import StoredSchedules
 
 
 class NotActive(Exception):
@@ -122,8 +125,15 @@ class MasterInterface(Protocol):
     def stamp(self, stamp_id: int) -> Deferred[StampFields]:
         """A sourcestamp by its id."""
 
+    def stamps_of(self, buildset_id: int) -> Deferred[list[StampFields]]:
+        """The sourcestamps of a buildset."""
+
     def add_buildset(self, request: BuildsetRequest) -> Deferred[tuple[int, dict[int, int]]]:
         """(buildset id, {builder id: task id})."""
+
+    @property
+    def stored(self) -> StoredSchedules:
+        """What only the calendar needs."""
 
     def add_change(self, fields: Mapping[str, Any], request_id: str) -> Deferred[None]:
         """A new change; ValueError if the fields make no sense. The same request id again is the same change."""

@@ -24,6 +24,7 @@ from ...db.tasks import ClaimedTask
 from ..logs import Log
 from ..loop import Loop
 from ..surroundings import RemoteDatabase, Surroundings
+from .outcomes import Outcomes
 from .recorder import Recorder
 from .running import Bench, RunningTask
 
@@ -59,8 +60,10 @@ class TaskRunner:
         self._announce = announce
         self._inherited = dict(inherited)
         self._recorder = Recorder(remote, incarnation, surroundings, lambda _: announce("finished"))
+        self._outcomes = Outcomes(remote, surroundings, announce)
         self._loop = Loop(surroundings.reactor, self._claim, POLL_S, "claiming tasks")
         self._running: dict[tuple[int, int], RunningTask] = {}
+        self._going_on: list[tuple[RunningTask, Deferred[None]]] = []
         self._waiting: list[Deferred[bool]] = []
         self._in_doubt = False
         self._draining = False
@@ -76,11 +79,16 @@ class TaskRunner:
         """Begin to claim."""
         self._deadline = self._surroundings.boottime() + self._settings.lost_after
         self._recorder.start()
+        self._outcomes.start()
         self._loop.start()
 
     def wake(self) -> None:
         """Something may be queued."""
         self._loop.soon()
+
+    def heard(self) -> None:
+        """A message may have been answered, a buildset completed."""
+        self._outcomes.look()
 
     def beat(self, deadline: float) -> None:
         """A heartbeat was answered: commands may live until ``deadline`` (seconds of CLOCK_BOOTTIME)."""
@@ -92,6 +100,7 @@ class TaskRunner:
         """This process has a new incarnation, which holds the old one's tasks."""
         self._remote, self._incarnation = remote, incarnation
         self._in_doubt = True
+        self._outcomes.remote = remote
         self._recorder.rejoined(remote, incarnation)
         self._loop.soon()
 
@@ -125,8 +134,9 @@ class TaskRunner:
         claiming = self._loop.stop()
         for task in list(self._running.values()):
             task.interrupt("the master was stopped")
+        self._let_go_on()
         await self.drain(within_s)
-        for last in (self._recorder.stop(), claiming):
+        for last in (self._recorder.stop(), self._outcomes.stop(), claiming):
             with contextlib.suppress(DeferredTimeout):  # a thread that waits for the database ends when it is cut
                 await last.addTimeout(1.0, self._surroundings.reactor)
 
@@ -147,7 +157,7 @@ class TaskRunner:
         while not self._draining and self._ids:
             if self._in_doubt:
                 await self._give_back()
-            free = self._settings.max_running - len(self._running)
+            free = self._room()
             if free < 1 or not await self._remote.single(tasks.waiting, list(self._ids)):
                 return  # one statement, and no write transaction, while there is nothing to do
             try:
@@ -162,6 +172,26 @@ class TaskRunner:
                 self._begin(task)
             if not claimed:
                 return
+
+    def _room(self) -> int:
+        """How many more may run. Those that wait for others take up no room, else they could wait for one another for ever."""
+        return self._settings.max_running - sum(not task.resting for task in self._running.values())
+
+    def _go_on(self, task: RunningTask) -> Deferred[None]:
+        """Fires when a task that has rested may go on."""
+        may: Deferred[None] = Deferred()
+        self._going_on.append((task, may))
+        self._let_go_on()
+        return may
+
+    def _let_go_on(self) -> None:
+        for task, may in list(self._going_on):
+            if not task.interrupted and self._room() < 1:
+                continue
+            self._going_on.remove((task, may))
+            task.resting = False
+            if not may.called:  # cancelled: its step is over
+                may.callback(None)
 
     async def _give_back(self) -> None:
         self._in_doubt = False
@@ -184,7 +214,15 @@ class TaskRunner:
             builder=builder,
             folder=self._workdir / _folder_name(builder.name) / str(slot),
             slot=slot,
-            bench=Bench(self._surroundings, self._recorder, self._settings.log_limit, self._inherited),
+            bench=Bench(
+                self._surroundings,
+                self._recorder,
+                self._settings.log_limit,
+                self._inherited,
+                self._outcomes,
+                self._go_on,
+                self._loop.soon,
+            ),
             deadline=self._deadline,
         )
         self._running[task.key] = task
@@ -196,6 +234,7 @@ class TaskRunner:
 
     def _ended(self, _: Any, task: RunningTask) -> None:
         del self._running[task.key]
+        self._let_go_on()
         if task.builder.max_parallel is not None or task.interrupted:
             self._announce("tasks")
         self._loop.soon()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from ...config.builders import BuilderSection, StepSection
 from ...config.durations import format_duration
@@ -28,12 +28,18 @@ from ...db.tasks import (
 from ..logs import Log
 from ..surroundings import Surroundings
 from .git_step import run_git
+from .outcomes import Outcomes
 from .output import Output
 from .recorder import Recorder
 from .shell_step import run_shell
 from .step_run import Interrupted, StepFailed, StepRun
+from .trigger_step import run_trigger
 
-STEPS: dict[str, Callable[[StepRun, StepSection], Awaitable[int]]] = {"shell": run_shell, "git": run_git}
+STEPS: dict[str, Callable[[StepRun, StepSection], Awaitable[int]]] = {
+    "shell": run_shell,
+    "git": run_git,
+    "trigger": run_trigger,
+}
 _log = Log()
 STAMP_PROPERTIES = ("branch", "revision", "repository", "project", "codebase")
 
@@ -46,6 +52,11 @@ class Bench:
     recorder: Recorder
     log_limit: int
     inherited: Mapping[str, str]
+    outcomes: Outcomes
+    go_on: Callable[[RunningTask], Deferred[None]]
+    """Fires when a task that has rested may go on: there is room for it again."""
+    rests: Callable[[], None]
+    """To be called when one begins to rest: another may begin."""
 
 
 @dataclass(slots=True)
@@ -61,6 +72,8 @@ class RunningTask:
     _step: StepRun | None = field(default=None, init=False)
     _interrupted: str = field(default="", init=False)
     _mine: bool = field(default=True, init=False)
+    resting: bool = field(default=False, init=False)
+    """whether it waits for others, and takes up no room"""
 
     @property
     def interrupted(self) -> bool:
@@ -93,6 +106,7 @@ class RunningTask:
     def interrupt(self, why: str) -> None:
         """End it now; it is recorded as lost."""
         self._interrupted = self._interrupted or why
+        self.resting = False  # it ends now, and waits for no room
         if self._step is not None:
             self._step.interrupt(why)
 
@@ -163,8 +177,19 @@ class RunningTask:
             given=given,
             deadline=self.deadline,
             found=found,
+            task=self.key,
+            number=number,
+            outcomes=self.bench.outcomes,
+            resting=self._rest,
         )
         return run
+
+    def _rest(self, begins: bool) -> Deferred[None]:
+        if not begins:
+            return self.bench.go_on(self)
+        self.resting = True
+        self.bench.rests()
+        return succeed(None)
 
     def _tell(self, record: Record) -> Deferred[None]:
         if not self._mine:

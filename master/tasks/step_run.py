@@ -6,17 +6,19 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from ...config.secret import Secret
 from ...db.tasks import SourceStamp
 from ..surroundings import Surroundings
 from .command import Command, Ending, Order
+from .outcomes import Outcomes
 from .output import Output
 from .rendering import environment, first_unfit
 
+T = TypeVar("T")
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
 
 
@@ -46,7 +48,15 @@ class StepRun:
     deadline: float
     found: Callable[[dict[str, Any]], None]
     """To be called with properties that the step found out."""
+    task: tuple[int, int]
+    """(task, attempt)"""
+    number: int
+    """the step's, from 0"""
+    outcomes: Outcomes
+    resting: Callable[[bool], Deferred[None]]
+    """To be called with True when the step begins to wait for others, and with False when it goes on: fires when it may."""
     _command: Command | None = field(default=None, init=False)
+    _waiting: Deferred[Any] | None = field(default=None, init=False)
     _failed: str = field(default="", init=False)
     _interrupted: str = field(default="", init=False)
 
@@ -79,6 +89,30 @@ class StepRun:
         if ending.how in ("deadline", "orphaned", "killed"):
             raise Interrupted(ending.sentence())
         return ending
+
+    async def wait(self, waiting: Deferred[T]) -> T:
+        """What another part of the cluster answers; meanwhile the step takes up no room. StepFailed, Interrupted."""
+        await self.resting(True)
+        try:
+            answer = await self._interruptible(waiting)
+        except (StepFailed, Interrupted):
+            raise
+        except Exception:
+            await self._interruptible(self.resting(False))
+            raise
+        await self._interruptible(self.resting(False))
+        return answer
+
+    async def _interruptible(self, waiting: Deferred[T]) -> T:
+        self._raise_if_over()
+        self._waiting = waiting
+        try:
+            return await waiting
+        except CancelledError:
+            self._raise_if_over()
+            raise
+        finally:
+            self._waiting = None
 
     def place(self, below: str | None) -> Path:
         """A folder inside the task's."""
@@ -118,6 +152,8 @@ class StepRun:
     def _kill(self) -> None:
         if self._command is not None:
             self._command.kill()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _raise_if_over(self) -> None:
         if self._interrupted:

@@ -154,8 +154,8 @@ def test_a_fault_says_place_path_what_and_cure():
          "1:50: builders[0].properties: expected a mapping, got a list; write it as 'key: value' lines"),
         # steps
         (STEP.format("make"), "1:30: builders[0].steps[0]: expected a step, got 'make'; write '- shell: [make, test]'"),
-        (STEP.format("{}"), "1:30: builders[0].steps[0]: the step does nothing; add 'shell:' or 'git:'"),
-        (STEP.format("{timeout: 3}"), "1:30: builders[0].steps[0]: the step does nothing; add 'shell:' or 'git:'"),
+        (STEP.format("{}"), "1:30: builders[0].steps[0]: the step does nothing; add 'shell:', 'git:' or 'trigger:'"),
+        (STEP.format("{timeout: 3}"), "1:30: builders[0].steps[0]: the step does nothing; add 'shell:', 'git:' or 'trigger:'"),
         (STEP.format("{shel: a}"), "1:31: builders[0].steps[0].shel: unknown kind of step; did you mean 'shell'?"),
         (STEP.format("{shell: a, git: }"), "1:41: builders[0].steps[0]: a step is either git or shell, not both; make it two steps"),
         (STEP.format("{shell: a, timout: 3}"), "1:41: builders[0].steps[0].timout: unknown key; did you mean 'timeout'?"),

@@ -315,7 +315,7 @@ def test_the_schema_knows_every_key_and_refuses_others():
     builder = schema["properties"]["builders"]["anyOf"][0]["items"]
     assert builder["required"] == ["name", "steps"]
     steps = builder["properties"]["steps"]["items"]["oneOf"]
-    assert [step["required"] for step in steps] == [["git"], ["shell"]]
+    assert [step["required"] for step in steps] == [["git"], ["shell"], ["trigger"]]
     assert "command" in steps[1]["properties"] and "command" not in steps[0]["properties"]
     assert schema["properties"]["schedulers"]["anyOf"][0]["items"]["required"] == ["type", "name"]
     assert json_schema() == schema

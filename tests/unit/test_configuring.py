@@ -359,3 +359,31 @@ def test_check_survives_a_plugin_that_exits_and_starts_nothing(folder, capsys):
     code, out, err = checked(folder, capsys)
     assert code == 1 and "SystemExit" in out + err
     assert not (folder / "locum.sqlite").exists()
+
+
+def test_what_schedulers_are_to_one_another_is_checked(faults):
+    found = faults("""
+        schedulers:
+          - {type: Dependent, name: a, upstream: b, builderNames: [unit]}
+          - {type: Dependent, name: b, upstream: a, builderNames: [unit]}
+          - {type: Dependent, name: c, upstream: nobody, builderNames: [unit]}
+        """)
+    assert found == [
+        "master.yaml:5:42: schedulers[0].upstream: these schedulers wait for one another: a -> b -> a; none would ever begin",
+        "master.yaml:6:42: schedulers[1].upstream: these schedulers wait for one another: b -> a -> b; none would ever begin",
+        "master.yaml:7:42: schedulers[2].upstream: there is no scheduler 'nobody'",
+    ]
+
+
+def test_trigger_steps_must_name_schedulers_that_can_be_triggered(faults, monkeypatch):
+    monkeypatch.setitem(globals(), "HEAD", HEAD.replace("{ shell: [make] }", "{ trigger: [deply, p, '%(prop:x)s'] }"))
+    found = faults("""
+        schedulers:
+          - {type: Triggerable, name: deploy, builderNames: [unit]}
+          - {type: Periodic, name: p, periodicBuildTimer: 5, builderNames: [unit]}
+        """)
+    assert found == [
+        "master.yaml:2:13: builder 'unit', step 0: there is no scheduler 'deply' to trigger; did you mean 'deploy'?",
+        "master.yaml:2:13: builder 'unit', step 0: 'p' is a Periodic; only Triggerable and NightlyTriggerable can be"
+        " triggered",
+    ]

@@ -27,7 +27,7 @@ from locum.config import (
     TasksSection,
     format_duration,
 )
-from locum.config.builders import BuilderSection
+from locum.config.builders import STEP_KINDS, BuilderSection
 from locum.config.kinds import Choice, Duration, Flag, ListOf, MapOf, Size, Text, Whole, Zone
 from locum.config.loader import SECTIONS
 from locum.config.settings import Setting, settings_of
@@ -293,7 +293,7 @@ def moves_table() -> str:
 
 GENERATED: dict[str, tuple[str, Callable[[], str]]] = {
     **{name: ("configuration.md", lambda s=section: section_table(s)) for name, section in _SECTIONS.items()},
-    **{f"{kind} step": ("configuration.md", lambda k=kind: section_table(StepSection, k)) for kind in ("git", "shell")},
+    **{f"{kind} step": ("configuration.md", lambda k=kind: section_table(StepSection, k)) for kind in STEP_KINDS},
     "moves": ("tasks.md", moves_table),
 }
 
@@ -316,7 +316,7 @@ def test_the_configuration_page_has_every_section() -> None:
     headings = re.findall(r"^## `(\w+)`", (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8"), re.M)
     assert sorted(headings) == sorted(SECTIONS)
     assert {field.name for field in dataclasses.fields(StepSection)} - {"kind"} <= {
-        key for kind in ("git", "shell") for key in settings_of(StepSection, kind)
+        key for kind in STEP_KINDS for key in settings_of(StepSection, kind)
     }
 
 
