@@ -1,17 +1,20 @@
 """Judges a run by what it has left: every promise as an invariant over the histories of the database and of the truth.
 
-``check(folder, database)`` is all that the chamber needs; each invariant is a pure function, so that its tests can hand it
+``check(folder, url)`` is all that the chamber needs; each invariant is a pure function, so that its tests can hand it
 histories that are wrong in every way that it claims to see.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from locum.db.database import Database
+from locum.db.urls import DatabaseUrl
+from locum.tests.support.cluster import CLOCKS
 
 from . import (
     invariants_changes,
@@ -23,8 +26,9 @@ from . import (
     invariants_timing,
 )
 from .checker_rows import Histories, histories, load, rows_of, save
-from .history import Event, Folder, Resources, Seen
+from .history import Event, FaultBegan, Folder, Resources, Seen
 from .invariants import Found, Invariant
+from .invariants_timing import lateness, takeovers
 
 AROUND_S = 3.0
 EVENTS_SHOWN = 12
@@ -55,15 +59,25 @@ class Broken:
         return "\n".join((f"{self.invariant}: {self.what}{when}", *(f"    {line}" for line in self.around)))
 
 
-def check(folder: Path, database: Database | None = None) -> list[Broken]:
-    """All that is broken in a run, the earliest first. The database's rows are kept in the folder (``rows.json``); without
-    a database they are read from there."""
-    kept = folder / "rows.json"
-    dialect = folder / "rows.dialect"
-    if database is not None:
-        save(rows_of(database), kept)
+def check(folder: Folder, url: str | None = None) -> list[Broken]:
+    """All that is broken in a run, the earliest first.
+
+    The database's rows are kept in the folder, from where they are read again if no URL is given.
+    """
+    return judged(look_at(folder, url))
+
+
+def look_at(folder: Folder, url: str | None = None) -> Histories:
+    """What a run has left, for ``judged`` and ``figures``."""
+    kept, dialect = folder.path / "rows.json", folder.path / "rows.dialect"
+    if url is not None:
+        database = Database(DatabaseUrl.parse(url, folder.path), clocks=CLOCKS, label="checker", pool_size=1)
+        try:
+            save(rows_of(database), kept)
+        finally:
+            database.close()
         dialect.write_text(database.dialect)
-    return judged(histories(Folder(folder), dialect.read_text(), load(kept)))
+    return histories(folder, dialect.read_text(), load(kept))
 
 
 def judged(h: Histories, invariants: Iterable[Invariant] = INVARIANTS) -> list[Broken]:
@@ -95,3 +109,33 @@ def _line(event: Event, at: float) -> str:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "at"}
     told = " ".join(f"{name}={str(value)[:120]}" for name, value in fields.items() if value not in ("", {}, None))
     return f"{event.at - at:+.3f} s {type(event).__name__} {told}"
+
+
+def figures(h: Histories) -> dict[str, str]:
+    """What was looked at, for the report: how many of each, and how fast schedulers changed hands by kind of fault."""
+    numbers = {
+        "faults": len(h.faults.of(FaultBegan)),
+        "changes": len(h.rows.changes),
+        "buildsets": len(h.rows.buildsets),
+        "ticks served": sum(1 for b in h.rows.buildsets if b.due_at is not None),
+        "ticks skipped, on record": sum(k.count for k in h.rows.skips if k.what == "ticks"),
+        "tasks": len(h.rows.tasks),
+        "changes of hands": len(h.rows.ownership),
+        "looks at the database": len(h.truth.of(Seen)),
+    }
+    found = {what: str(number) for what, number in numbers.items()}
+    by_fault: dict[str, list[float]] = defaultdict(list)
+    for takeover in takeovers(h):
+        by_fault[takeover.fault].append(takeover.seconds)
+    for fault, seconds in sorted(by_fault.items()):
+        found[f"takeover after {fault}, s"] = _spread(seconds)
+    late = [seconds for *_, seconds, calm in lateness(h) if calm]
+    if late:
+        found["lateness of ticks outside of faults, s"] = _spread(late)
+    return found
+
+
+def _spread(values: list[float]) -> str:
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return f"n {len(ordered)}, p50 {statistics.median(ordered):.3f}, p99 {p99:.3f}, max {ordered[-1]:.3f}"

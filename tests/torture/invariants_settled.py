@@ -14,10 +14,7 @@ BLOCKING = ("block", "freeze", "fail-point", "twin")
 """Faults by which a scheduler may seem to block its master: twice, and it is quarantined."""
 SLACK = {"threads": 4, "files": 12, "children": 8, "connections": 4}
 """How much more of each a master may use after the quiet time: pools fill as they are needed, tasks come and go."""
-EXPECTED_FILES = re.compile(
-    r"m\d+\.yaml|.*\.log|rows\.(json|dialect)|locum\.sqlite(-wal|-shm)?|raised|work|pg.*|postgres.*|data.*|inside.*|clock.*|"
-    r".*\.jsonl?|.*\.txt|disk.*|socket.*|\.s\..*"
-)
+EXPECTED_FILES = re.compile(r"m\d+(-\w+)?\.yaml|.*\.log|rows\.(json|dialect)|.*\.sqlite|raised|work|ground|postgresql")
 
 
 def everything_is_owned(h: Histories) -> Iterator[Found]:
