@@ -156,8 +156,8 @@ class Seat:
             id=bsids[0],
             scheduler=tenure.name,
             reason=request.reason,
-            properties_json=json.dumps(request.properties),
-            stamps=tuple({s.content: s for s in map(_stamp, request.stamps)}.values()),
+            properties_json=_encode(request.properties),
+            stamps=_stamps(request.stamps),
             tasks=tasks,
             changes=request.changes,
             due_at=request.due_at,
@@ -166,7 +166,7 @@ class Seat:
             parent_json=None if request.parent is None else json.dumps(request.parent),
         )
         answer = (new.id, dict(zip(builder_ids, brids, strict=True)))
-        return self._effect(lambda effects: effects.buildsets.append(new)).addCallback(lambda _: answer)
+        return self._effect(lambda effects: effects.buildsets.append(new), answer)
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -186,25 +186,36 @@ class Seat:
             raise NotActive(f"this instance of scheduler {self._tenure.name!r} is not the active one (any more)")
         return self._tenure
 
-    def _effect(self, apply: Callable[[Effects], object]) -> Deferred[None]:
-        """Join the open turn, or be a turn of its own that answers after its commit."""
+    def _effect(self, apply: Callable[[Effects], object], answer: Any = None) -> Deferred[Any]:
+        """Join the open turn, or be a turn of its own that gives ``answer`` after its commit."""
         tenure = self._there()
         if tenure.open is not None:
             if tenure.open.seat is not self:
                 raise NotActive(f"this instance of scheduler {tenure.name!r} has been replaced")
             apply(tenure.open.effects)
-            return succeed(None)
+            return succeed(answer)
 
-        async def own() -> None:
+        async def own() -> Any:
             turn = await tenure.own_turn()
             apply(turn.effects)
             await tenure.end_own(turn, failed=False)
+            return answer
 
         return begin(own())
 
 
 def _fields(row: buildsets.StampRow) -> StampFields:
     return StampFields(row.codebase, row.repository, row.branch, row.revision, row.project, row.patch_json)
+
+
+_encode = json.JSONEncoder().encode
+
+
+def _stamps(fields: Sequence[StampFields]) -> tuple[Stamp, ...]:
+    """Each once."""
+    if len(fields) == 1:
+        return (_stamp(fields[0]),)
+    return tuple({s.content: s for s in map(_stamp, fields)}.values())
 
 
 def _stamp(fields: StampFields) -> Stamp:

@@ -111,8 +111,8 @@ def stamp_fields(stamp: Any) -> StampFields:
     """A source stamp of a mapping. SchedulerFault."""
     if not isinstance(stamp, Mapping):
         raise SchedulerFault(f"a source stamp is a mapping with {', '.join(sorted(_STAMP_KEYS))}; got {stamp!r}")
-    unknown = sorted(str(key) for key in set(stamp) - _STAMP_KEYS)
-    if unknown:
+    if not stamp.keys() <= _STAMP_KEYS:
+        unknown = sorted(str(key) for key in set(stamp) - _STAMP_KEYS)
         raise SchedulerFault(
             f"a source stamp has an unknown key {unknown[0]!r}; known are {', '.join(sorted(_STAMP_KEYS))}"
         )

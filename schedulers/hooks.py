@@ -10,9 +10,12 @@ from functools import cache, partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_PLAIN = frozenset({dict, list, tuple, str, int, bool})
 
 HOOKS: Mapping[str, tuple[str, ...]] = {
     "activate": (),
@@ -24,6 +27,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "gotChange": ("change", "important"),
     "gotTimer": ("key", "due"),
     "gotBuildsetComplete": ("buildset",),
+    "gotSchedule": ("schedule",),
     "getCodebaseDict": ("codebase",),
 }
 """name -> the arguments that it is called with."""
@@ -82,8 +86,15 @@ def rest_of(
             return answer
 
 
+def has_answered(deferred: Deferred[Any]) -> bool:
+    """Whether its answer is there and is no failure: then nobody has to wait for it."""
+    return deferred.called and not deferred.paused and not isinstance(deferred.result, (Failure, Deferred))
+
+
 async def answered(value: Any) -> Any:
     """The answer of user code that may give a value, an awaitable or a Deferred."""
+    if value is None or type(value) in _PLAIN:  # most answers, and asking whether a value is awaitable is slow
+        return value
     return await value if isinstance(value, Deferred) or inspect.isawaitable(value) else value
 
 
