@@ -1,53 +1,62 @@
-"""The fail points that a run uses, and how often each may be passed before it strikes.
+"""The fail points of the product that a run crashes and freezes masters at, and what makes a master come to each.
 
-``python -m tests.torture --faults fail-point`` crashes and freezes masters at all of them; ``LOCUM_FAIL_POINT=trace`` in
-the environment of a master tells which ones it comes to (a test compares).
+A master with ``LOCUM_FAIL_POINT=trace`` tells which points it comes to; a test holds that against this list.
 """
 
 from __future__ import annotations
 
-_OFTEN = ("before", "after")
+from dataclasses import dataclass
+from typing import Literal
 
-WRITES: dict[str, int] = {
-    # turns
-    "add_stamps": 8,
-    "commit": 40,
-    # membership, renewal
-    "join": 1,
-    "beat": 10,
-    "declare_lost": 1,
-    "declare_crashed": 1,
-    "set_crash_key": 1,
-    "terminate_sessions": 1,
-    "stopping": 1,
-    "stopped": 1,
-    # taking, retaking, giving up
-    "register": 1,
-    "stand_by": 1,
-    "holds": 2,
-    "takeable": 3,
-    "take_and_load": 1,
-    "take_back": 1,
-    "record_and_take_back": 1,
-    "release_and_announce": 1,
-    # tasks
-    "claim": 8,
-    "record": 20,
-    "lost": 1,
-    "requeue_forgotten": 1,
-    # the rest
-    "announce": 20,
-    "reserve": 2,
-    "answer_order": 1,
-    "set_digest": 1,
-}
-"""What the product's writes run -> how often it is passed at most before the point strikes."""
+Provoke = Literal["", "work", "leave", "reconfigure", "lapse", "death"]
+"""What makes it come there: nothing but its start; schedulers to hold; SIGTERM; an order to read its file anew; the loss of
+its lease; the death of another."""
 
-POINTS: dict[str, int] = {
-    **{f"{name}.{moment}": most for name, most in WRITES.items() for moment in _OFTEN},
-    "commit.told": 40,
-    "command.before": 6,
-    "command.after": 6,
-    "command.ended": 6,
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """``most``: how often it is passed, at most, before it strikes."""
+
+    name: str
+    most: int
+    provoke: Provoke
+
+
+_WRITES: dict[Provoke, dict[str, int]] = {
+    "": {
+        "join": 1,
+        "register": 1,
+        "stand_by": 1,
+        "set_crash_key": 1,
+        "beat": 6,
+        "holds": 1,
+        "takeable": 2,
+        "claim": 6,  # of tasks
+        "record": 12,  # of what tasks do, and their results
+    },
+    "work": {"add_stamps": 4, "commit": 25, "reserve": 2, "announce": 10, "take_back": 1},
+    "leave": {"stopping": 1, "release_and_announce": 1, "stopped": 1},
+    "reconfigure": {"record_and_take_back": 1, "answer_order": 1},
+    "lapse": {"requeue_forgotten": 1},
+    "death": {
+        "declare_crashed": 1,
+        "declare_lost": 1,
+        "terminate_sessions": 1,
+        "take_and_load": 1,
+        "lost": 1,  # tasks
+    },
 }
-"""Every point -> the same."""
+"""What the product's writes run; each has a point before and one after its commit."""
+
+POINTS: tuple[Point, ...] = (
+    *(
+        Point(f"{name}.{moment}", most, provoke)
+        for provoke, names in _WRITES.items()
+        for name, most in names.items()
+        for moment in ("before", "after")
+    ),
+    Point("commit.told", 25, "work"),
+    Point("command.before", 4, ""),
+    Point("command.after", 4, ""),
+    Point("command.ended", 4, ""),
+)

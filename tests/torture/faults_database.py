@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 
 import psycopg2
 
-from .faults import POSTGRESQL, SQLITE, Args, Detail, Kind, Site, on_the_database
+from .faults import POSTGRESQL, SQLITE, Args, Dealer, Detail, Kind, Site, on_the_database
 from .history import Planned
 from .postgres import Postgres
 
+FOLLOW_S = 1.5
+"""About how long it takes to make a new standby."""
 _TABLES = ("masters", "schedulers", "timers", "tasks", "buildsets", "changes", "scheduler_state")
 _SESSIONS = (
     "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND starts_with(application_name, 'locum')"
@@ -93,9 +95,10 @@ def _full(site: Site, planned: Planned, detail: Detail) -> None:
         primary.start()
 
 
-def _draw_table(rng: random.Random, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
-    mode = rng.choice(("ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"))
-    return "database", {"table": rng.choice(_TABLES), "mode": mode, "seconds": round(rng.uniform(0.3, 3) * lease_s, 3)}
+def _draw_table(dealer: Dealer, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
+    mode = dealer.rng.choice(("ACCESS EXCLUSIVE", "SHARE ROW EXCLUSIVE", "SHARE"))
+    seconds = dealer.between(0.3 * lease_s, 3 * lease_s)
+    return "database", {"table": dealer.deal("tables", _TABLES), "mode": mode, "seconds": seconds}
 
 
 def _lock_table(site: Site, planned: Planned, detail: Detail) -> None:
@@ -122,11 +125,11 @@ def _hold(site: Site, statement: str, seconds: float) -> int:
     return count
 
 
-def _draw_failover(rng: random.Random, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
+def _draw_failover(dealer: Dealer, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
     return "database", {
-        "how": rng.choice(("killed", "stopped", "lives on")),
-        "alone_s": round(rng.uniform(0, 1.5) * lease_s, 3),
-        "seconds": round(rng.uniform(0.5, 2) * lease_s, 3) + 3.0,
+        "how": dealer.deal("failover", ("killed", "stopped", "lives on")),
+        "alone_s": dealer.between(0, 1.5 * lease_s),
+        "seconds": dealer.between(2 * lease_s, 4 * lease_s),
     }
 
 
@@ -143,7 +146,7 @@ def _failover(site: Site, planned: Planned, detail: Detail) -> None:
         if args["how"] == "lives on":
             site.pause(args["alone_s"])
             old.stop(signal.SIGQUIT)
-        site.pause(max(0.0, args["seconds"] - args["alone_s"] - 3.0))
+        site.pause(args["seconds"] - args["alone_s"] - FOLLOW_S)
     finally:
         if postgres.primary is old:
             old.start()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import random
+import contextlib
 import signal
 from collections.abc import Sequence
 
-from locum.db import fail_points
+from locum.db import fail_points, orders
+from locum.db.errors import DatabaseError
 
-from .failpoints import POINTS
-from .faults import POSTGRESQL, Args, Detail, Kind, Site, on_a_master, on_all
+from .failpoints import POINTS, Point
+from .faults import POSTGRESQL, Args, Dealer, Detail, Draw, Kind, Site, on_a_master, on_all
 from .history import Planned
 
 UP_S = 25.0
 """How long a fault waits for a master to be up before it goes on without that."""
+WHO = "nemesis"
 CLOCK_OFFSETS_S = (1, -1, 3600, -3600, 86_400, -86_400)
 
 
@@ -63,39 +65,61 @@ def _block(site: Site, planned: Planned, detail: Detail) -> None:
         site.pause(seconds)
 
 
-def _draw_fail_point(rng: random.Random, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
-    point = rng.choice(sorted(POINTS))
-    return rng.choice(masters), {
-        "point": point,
-        "count": rng.randint(1, POINTS[point]),
-        "what": rng.choice(("kill", "kill", "freeze")),
-        "frozen_s": round(rng.uniform(0.3, 2.5) * lease_s, 3),
-        "seconds": 12.0,
-    }
+def _draw_fail_point(name: str, points: Sequence[Point]) -> Draw:
+    def draw(dealer: Dealer, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
+        point = dealer.deal(name, points)
+        return dealer.rng.choice(masters), {
+            "point": point.name,
+            "provoke": point.provoke,
+            "count": dealer.rng.randint(1, point.most),
+            "what": dealer.rng.choice(("kill", "kill", "freeze")),
+            "frozen_s": dealer.between(0.3 * lease_s, 2.5 * lease_s),
+            "seconds": 8.0,
+        }
+
+    return draw
 
 
 def _fail_point(site: Site, planned: Planned, detail: Detail) -> None:
-    """It is started anew such that it ends, or freezes, at one point of its code."""
+    """It is started anew such that it ends, or freezes, at one point of its code; then it is made to come there."""
     name, args = planned.target, planned.args
-    order = f"{args['point']}:{args['count']}:{args['what']}"
     _end(site, name)
     said = len(site.masters.cluster.log(name))
-    site.masters.start(name, {fail_points.VARIABLE: order})
+    site.masters.start(name, {fail_points.VARIABLE: f"{args['point']}:{args['count']}:{args['what']}"})
     pid = site.masters.pid(name)
-    told = f"fail point {args['point']}: "
 
     def struck() -> bool:
-        return told in site.masters.cluster.log(name)[said:]
+        return f"fail point {args['point']}: " in site.masters.cluster.log(name)[said:]
 
+    site.until(lambda: struck() or site.masters.up(name), UP_S)
+    if not struck():
+        _provoke(site, name, args["provoke"])
     detail["struck"] = site.until(struck, args["seconds"])
     if detail["struck"] and args["what"] == "freeze":
         _frozen(site, name, args["frozen_s"], detail)
-    if not detail["struck"]:  # nor may it strike later, when nobody expects it
-        site.masters.signal(name, signal.SIGTERM)
-        detail["struck"] = site.until(struck, 3.0)  # there are points that only one who leaves comes to
-    if site.masters.pid(name) == pid and args["what"] == "kill":
+    elif site.masters.alive(name) and site.masters.pid(name) == pid:  # nor may it strike later, when nobody expects it
         _end(site, name)
     site.masters.start(name)
+
+
+def _provoke(site: Site, name: str, how: str) -> None:
+    cluster = site.masters.cluster
+    with contextlib.suppress(DatabaseError):
+        if how == "work":
+            cluster.order(orders.rebalance, WHO)
+        elif how == "leave":
+            site.masters.stay_down(name)
+            site.masters.signal(name, signal.SIGTERM)
+        elif how == "reconfigure":
+            cluster.order(orders.rebalance, WHO)
+            site.masters.configure(name, site.masters.variant(name) + 1)
+            cluster.order(orders.ask_masters, "reconfig", [name], WHO)
+        elif how == "lapse":
+            _frozen(site, name, 1.7 * site.lease_s, {})
+        elif how == "death":
+            others = [other for other in site.masters.names if other != name]
+            site.masters.kill(others[0])
+            _frozen(site, others[-1], 1.7 * site.lease_s, {})
 
 
 def _end(site: Site, name: str) -> None:
@@ -172,8 +196,9 @@ def _rolling(site: Site, planned: Planned, detail: Detail) -> None:
         site.pause(planned.args["seconds"])
 
 
-def _draw_clock_step(rng: random.Random, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
-    return rng.choice(masters), {"offset_s": rng.choice(CLOCK_OFFSETS_S), "seconds": round(rng.uniform(3, 10), 3)}
+def _draw_clock_step(dealer: Dealer, masters: Sequence[str], lease_s: float) -> tuple[str, Args]:
+    offset_s = dealer.deal("clock", CLOCK_OFFSETS_S)
+    return dealer.rng.choice(masters), {"offset_s": offset_s, "seconds": dealer.between(3, 10)}
 
 
 def _clock_step(site: Site, planned: Planned, detail: Detail) -> None:
@@ -198,6 +223,9 @@ def _clock_drift(site: Site, planned: Planned, detail: Detail) -> None:
         site.over.wait(1.1)
 
 
+_ALONE = [point for point in POINTS if point.provoke != "death"]
+_DEATH = [point for point in POINTS if point.provoke == "death"]
+
 KINDS = (
     Kind("kill", on_a_master(leases=(0, 2)), _kill, "process", weight=2),
     Kind("term", on_a_master(leases=(0, 1), twice=(0, 1)), _term, "process"),
@@ -205,7 +233,8 @@ KINDS = (
     Kind("freeze-about", on_a_master(leases=(0.8, 1.3)), _freeze, "process"),
     Kind("freeze-above", on_a_master(leases=(1.5, 4)), _freeze, "process"),
     Kind("block", on_a_master(leases=(0.2, 2.5)), _block, "process"),
-    Kind("fail-point", _draw_fail_point, _fail_point, "process", weight=8),
+    Kind("fail-point", _draw_fail_point("alone", _ALONE), _fail_point, "process", weight=8),
+    Kind("fail-point-death", _draw_fail_point("death", _DEATH), _fail_point, "all", weight=3),
     Kind("twin", on_a_master(leases=(1.5, 3), frozen=(0, 1)), _twin, "process"),
     Kind("cold-start", on_all(leases=(0, 2)), _cold, "all"),
     Kind("all-at-once", on_all(leases=(0, 0.5)), _at_once, "all"),

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from . import configuration, faults_database, faults_masters, faults_network
-from .faults import Detail, Kind, Site
+from .faults import Args, Dealer, Detail, Kind, Site
 from .history import FaultBegan, FaultEnded, History, Plan, Planned, now
 from .nemesis_ground import lacking
 
@@ -69,42 +68,52 @@ def faults_of(
     seed: int, minutes: float, kinds: Sequence[str], masters: Sequence[str], lease_s: float
 ) -> tuple[Planned, ...]:
     """The faults of a run, in the order of their beginning. The same arguments give the same plan, on any machine."""
-    rng = random.Random(f"nemesis {seed}")
-    pack = _pack(rng, [KINDS[name] for name in sorted(kinds)])
+    dealer = Dealer(seed)
+    storms = _Storms(dealer, kinds, masters, lease_s)
     faults: list[Planned] = []
     at, end = FIRST_S, minutes * 60 - LAST_S
     while kinds:
-        storm = _storm(rng, pack, masters, lease_s)
+        storm = storms.next()
         over = at + max(planned.at_s + planned.args["seconds"] for planned in storm)
         if over > end and faults:
             break
         faults += [replace(planned, at_s=round(at + planned.at_s, 3)) for planned in storm]
-        at = over + rng.uniform(*CALM_S)
+        at = over + dealer.between(*CALM_S)
         if at > end:
             break
     return tuple(sorted(faults, key=lambda planned: planned.at_s))
 
 
-def _pack(rng: random.Random, kinds: Sequence[Kind]) -> Iterator[Kind]:
-    while True:
-        cards = [kind for kind in kinds for _ in range(kind.weight)]
-        rng.shuffle(cards)
-        yield from cards
+class _Storms:
+    """Some faults at a time that do not touch the same things, each a little after the other."""
 
+    def __init__(self, dealer: Dealer, kinds: Collection[str], masters: Sequence[str], lease_s: float) -> None:
+        self._dealer = dealer
+        self._cards = [KINDS[name] for name in sorted(kinds) for _ in range(KINDS[name].weight)]
+        self._masters = masters
+        self._lease_s = lease_s
+        self._put_off: list[tuple[Kind, str, Args]] = []
+        """dealt, but something of the same storm was in its way"""
 
-def _storm(rng: random.Random, pack: Iterator[Kind], masters: Sequence[str], lease_s: float) -> list[Planned]:
-    """Some faults that do not touch the same things, each a little after the other."""
-    storm: list[Planned] = []
-    claimed: set[str] = set()
-    for _ in range(rng.choice(_AT_ONCE)):
-        kind = next(pack)
-        target, args = kind.draw(rng, masters, lease_s)
-        resources = kind.resources(target, masters)
-        if not resources & claimed:
+    def next(self) -> list[Planned]:
+        """The faults of the next one; ``at_s`` counts from its beginning."""
+        storm: list[Planned] = []
+        claimed: set[str] = set()
+        drawn, self._put_off = self._put_off, []
+        drawn += [self._draw() for _ in range(self._dealer.rng.choice(_AT_ONCE) - len(drawn))]
+        for kind, target, args in drawn:
+            resources = kind.resources(target, self._masters)
+            if resources & claimed:
+                self._put_off.append((kind, target, args))
+                continue
             claimed |= resources
-            after_s = round(rng.uniform(0, min(2.0, storm[0].args["seconds"])), 3) if storm else 0.0
+            after_s = self._dealer.between(0, min(2.0, storm[0].args["seconds"])) if storm else 0.0
             storm.append(Planned(after_s, kind.name, target, args))
-    return storm
+        return storm
+
+    def _draw(self) -> tuple[Kind, str, Args]:
+        kind = self._dealer.deal("kinds", self._cards)
+        return kind, *kind.draw(self._dealer, self._masters, self._lease_s)
 
 
 class Nemesis:
