@@ -106,24 +106,35 @@ class PeerFile:
 
     def ended(self) -> bool:
         """Whether its process has ended since it was first seen alive."""
+        held = self._held()
+        self._seen_held = self._seen_held or held is True
+        return held is False and self._seen_held
+
+    def _held(self) -> bool | None:
+        """Whether its lock is held; None: there is no such file."""
         if self._fd < 0:
             try:
                 self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
-                return False
+                return None
         try:
             fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
-            self._seen_held = True
-            return False
+            return True
         fcntl.flock(self._fd, fcntl.LOCK_UN)
-        return self._seen_held
+        return False
 
     def close(self) -> None:
         """Stop watching; legal twice."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def forget(self) -> None:
+        """It is no longer among the living: stop watching, and remove the file that one who was killed could not."""
+        if self._held() is False:
+            self.remove()
+        self.close()
 
     def remove(self) -> None:
         """Remove the file of one that has ended."""

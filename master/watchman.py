@@ -236,7 +236,7 @@ class FileWatchman(_Thread):
     def _look(self) -> None:
         keys = self._keys
         for incarnation in [i for i in self._peers if i not in keys]:
-            self._peers.pop(incarnation).close()
+            self._peers.pop(incarnation).forget()
         for incarnation, key in keys.items():
             peer = self._peers.setdefault(incarnation, crash_hint.PeerFile(self._path, incarnation))
             if peer.ended():

@@ -106,6 +106,21 @@ def test_a_child_that_outlives_it_does_not_hold_the_lock(start, tmp_path):
         peer.close()
 
 
+def test_the_file_of_one_that_was_killed_goes_with_whoever_watched_it_and_that_of_a_frozen_one_stays(start, tmp_path):
+    database, folder = tmp_path / "locum.sqlite", tmp_path / "locum.sqlite-masters"
+    process, _ = start(FILE_HOLDER, database, "inc")
+    watching, later = crash_hint.PeerFile(database, "inc"), crash_hint.PeerFile(database, "inc")
+    assert not watching.ended()
+    process.send_signal(signal.SIGSTOP)
+    watching.forget()  # its lease has ended
+    assert os.listdir(folder) == ["inc"]
+    killed(process)
+    later.forget()  # it was found to be dead in another way than by its lock
+    later.forget()
+    crash_hint.PeerFile(database, "never was").forget()
+    assert os.listdir(folder) == []
+
+
 def test_a_clean_end_removes_the_file_and_closing_twice_is_legal(tmp_path):
     lock = crash_hint.LockFile(tmp_path / "l.sqlite", "inc")
     assert lock.path.exists()

@@ -12,7 +12,7 @@ from .invariants import Found, Invariant, us
 OVERDUE_S = 5.0
 BLOCKING = ("block", "freeze", "fail-point", "twin")
 """Faults by which a scheduler may seem to block its master: twice, and it is quarantined."""
-SLACK = {"threads": 4, "files": 12, "children": 8, "connections": 4}
+SLACK = {"threads": 12, "files": 40, "children": 8, "connections": 24}
 """How much more of each a master may use after the quiet time: pools fill as they are needed, tasks come and go."""
 EXPECTED_FILES = re.compile(r"m\d+(-\w+)?\.yaml|.*\.log|rows\.(json|dialect)|.*\.sqlite|raised|work|ground|postgresql")
 
