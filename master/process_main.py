@@ -37,7 +37,12 @@ def real_clocks() -> HostClocks:
 
 
 def real_surroundings(reactor: Any) -> Surroundings:
-    """This process as a master sees it."""
+    """This process as a master sees it. ``reactor`` keeps its timers by CLOCK_BOOTTIME from now on.
+
+    Twisted's keep them by the wall clock: one that is set back by an hour would put off every heartbeat by an hour.
+    """
+    clocks = real_clocks()
+    reactor.seconds = lambda: clocks.boottime_us() / 1e6
 
     def new_pool(name: str, size: int) -> Pool:
         pool = ThreadPool(minthreads=0, maxthreads=size, name=name)
@@ -60,7 +65,7 @@ def real_surroundings(reactor: Any) -> Surroundings:
         return Pool(in_thread, stop)
 
     general = new_pool("locum", 6)
-    return Surroundings(reactor, real_clocks(), general.in_thread, new_pool)
+    return Surroundings(reactor, clocks, general.in_thread, new_pool)
 
 
 def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:

@@ -143,3 +143,39 @@ def test_a_clock_an_hour_off_moves_no_tick_and_is_shown(cluster: Make, tmp_path:
     (off,) = [m["clock_offset_s"] for m in shown["masters"] if m["name"] == "m2" and m["state"] == "up"]
     assert abs(off - offset) < 60
     assert any("clock" in need["what"] for need in shown["needs_attention"])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_clock_that_is_set_back_while_a_master_runs_puts_off_nothing(cluster: Make, tmp_path: Path) -> None:
+    """P4, P9: the master goes on beating and ticking; it used to wait for its wall clock to come to where it had been."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    if library is None:
+        pytest.skip("faketime is not installed")
+    clock = tmp_path / "clock"
+
+    def set_clock(offset_s: int) -> None:
+        (tmp_path / "new").write_text(f"{offset_s:+d}\n")
+        (tmp_path / "new").rename(clock)
+
+    set_clock(0)
+    c = cluster(
+        master={"roles": ["schedulers"]},
+        builders=[{"name": "unit", "steps": [{"shell": ["true"]}]}],
+        schedulers=[periodic("tick")],
+    )
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1"}
+    c.start("m1", env={**faked, "FAKETIME_DISABLE_SHM": "1", "DONT_FAKE_MONOTONIC": "1"})
+    c.wait_held("tick")
+    incarnation = c.incarnation("m1")
+    for offset_s in (3600, 0):
+        set_clock(offset_s)
+        c.until(lambda at=offset_s: abs(_clock_offset_s(c) - at) < 60, f"its clock is {offset_s} s off")
+    count = len(c.buildsets("tick"))
+    c.until(lambda: len(c.buildsets("tick")) >= count + 5, "it ticks on")
+    truth.every_tick_once(c, "tick")
+    assert c.incarnation("m1") == incarnation, "it never missed a beat"
+
+
+def _clock_offset_s(c: Cluster) -> float:
+    (offset,) = [m["clock_offset_s"] for m in c.json("status", code=None)["masters"] if m["state"] == "up"]
+    return float(offset or 0.0)
