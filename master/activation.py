@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from ..db import changes, holding, members, wakeups
 from ..db.effects import Effects, NewFailure
-from ..db.errors import DatabaseError
+from ..db.errors import DatabaseAway, DatabaseError, OutcomeUnknown
 from ..db.turns import commit
 from ..schedulers.base import Clustered
 from .logs import Log
@@ -296,6 +296,8 @@ class Activation:
             effects = Effects(scheduler_id, term, turns=0, failures={cause: failure})
             try:
                 await self._remote.write(commit, self._me, [effects])
+            except (DatabaseAway, OutcomeUnknown):  # written again is the same row
+                self._failures.append((scheduler_id, term, cause, failure))
             except DatabaseError as error:
                 self.log.error("a failure of {cause} could not be noted: {error}", cause=cause, error=error)
 
@@ -337,6 +339,8 @@ class Activation:
     async def _save_progress(self) -> None:
         for tenure in list(self.tenures.values()):
             tenure.save_progress()
+            if self._pauses and tenure.activated:
+                self._pauses.pop(tenure.id, None)  # the next failure begins with a short pause again
 
 
 def _take_and_load(

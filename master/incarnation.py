@@ -394,6 +394,9 @@ class Incarnation:
         work = self.databases.work
         try:
             await work.single(members.stopping, self.id)
+        except DatabaseError as error:  # handing over may succeed all the same
+            self.log.warn("the others could not be told of the stop: {error}", error=error)
+        try:
             await self.activation.give_up_all(why)
         except DatabaseError as error:
             self.log.warn("the schedulers could not be handed over: {error}", error=error)

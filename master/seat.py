@@ -82,9 +82,8 @@ class Seat:
         found = tenure.tools.changes.find(numbers)
         if found is not None:
             return succeed(found)
-        return tenure.tools.remote.single(changes.these, numbers).addCallback(
-            lambda rows: [change_of(row) for row in rows]
-        )
+        rows = self._asked(tenure.tools.remote.single(changes.these, numbers))
+        return rows.addCallback(lambda rows: [change_of(row) for row in rows])
 
     def stamp(self, stamp_id: int) -> Deferred[StampFields]:
         def made(row: buildsets.StampRow | None) -> StampFields:
@@ -92,14 +91,11 @@ class Seat:
                 raise SchedulerFault(f"there is no source stamp {stamp_id}")
             return _fields(row)
 
-        return self._there().tools.remote.single(buildsets.stamp, stamp_id).addCallback(made)
+        return self._asked(self._there().tools.remote.single(buildsets.stamp, stamp_id)).addCallback(made)
 
     def stamps_of(self, buildset_id: int) -> Deferred[list[StampFields]]:
-        return (
-            self._there()
-            .tools.remote.single(buildsets.stamps_of, [buildset_id])
-            .addCallback(lambda found: [_fields(row) for row in found[buildset_id]])
-        )
+        found = self._asked(self._there().tools.remote.single(buildsets.stamps_of, [buildset_id]))
+        return found.addCallback(lambda found: [_fields(row) for row in found[buildset_id]])
 
     # -- effects ----------------------------------------------------------------------------------------------------
 
@@ -148,7 +144,7 @@ class Seat:
         bsids = tools.buildset_ids.take(1) if buildset_id is None else [buildset_id]
         brids = tools.task_ids.take(len(builder_ids)) if bsids else None
         if bsids is None or brids is None:
-            refilled = tools.buildset_ids.refill(1)
+            refilled = self._asked(tools.buildset_ids.refill(1))
             refilled.addCallback(lambda _: tools.task_ids.refill(len(builder_ids)))
             return refilled.addCallback(lambda _: self.add_buildset(request, buildset_id))
         tasks = tuple((task, builder, request.priority) for task, builder in zip(brids, builder_ids, strict=True))
@@ -185,6 +181,19 @@ class Seat:
         if not self._open:
             raise NotActive(f"this instance of scheduler {self._tenure.name!r} is not the active one (any more)")
         return self._tenure
+
+    def _asked(self, answer: Deferred[T]) -> Deferred[T]:
+        """The open turn, if there is one, waits for the database: its ``turn_timeout`` does not run out meanwhile."""
+        turn = self._tenure.open
+        if turn is None or answer.called:
+            return answer
+        turn.asking += 1
+
+        def came(result: T) -> T:
+            turn.asking -= 1
+            return result
+
+        return answer.addBoth(came)
 
     def _effect(self, apply: Callable[[Effects], object], answer: Any = None) -> Deferred[Any]:
         """Join the open turn, or be a turn of its own that gives ``answer`` after its commit."""

@@ -24,7 +24,7 @@ from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
 from ..schedulers.base import Clustered, answered
-from ..schedulers.hooks import rest_of
+from ..schedulers.hooks import has_answered, rest_of
 from ..schedulers.interface import NotActive, away
 from .causes import (
     RETRY_AFTER_S,
@@ -45,6 +45,8 @@ from .tools import Tools
 MOST_PENDING = 500
 DEACTIVATE_S = 5.0
 MAX_ERROR = 4000
+OWN_PAUSES_S = (1.0, 5.0, 30.0)
+"""before an instance whose background code failed again is replaced; all else of the scheduler waits meanwhile"""
 
 
 class TurnTimeout(Exception):
@@ -59,6 +61,8 @@ class OpenTurn:
     effects: Effects
     seat: Seat
     timeout: Any = None
+    asking: int = 0
+    """answers of the database that it waits for: their own bounds hold, and they do not count against its code"""
 
 
 class Tenure:
@@ -117,10 +121,13 @@ class Tenure:
         self._known_messages: set[int] = set()
         self._again: deque[TriedAgain] = deque()
         self._own: deque[Deferred[OpenTurn]] = deque()
-        self._activated = False
+        self.activated = False
+        """whether the present instance's first turn has succeeded"""
         self._begun = False
         """whether the present instance's activate has been called"""
         self._replacing = False
+        self._own_failures = 0
+        """own turns of background code that failed one after another"""
         self._leaving: Deferred[None] = succeed(None)
         self._closing = False
         self.over = False
@@ -222,17 +229,20 @@ class Tenure:
         done.addBoth(gone)
         return finished
 
-    def _replace(self) -> None:
+    def _replace(self, pause_s: float = 0.0) -> None:
         """Deactivate the instance, whose attributes may be dirty, and activate a fresh one in the same term."""
         self._replacing = True
-        self._activated = False
+        self.activated = False
         for own in self._own:
             own.errback(_failure(NotActive(f"scheduler {self.name!r}: the instance was replaced after a failed turn")))
         self._own.clear()
         self._leaving = self._deactivate(self.scheduler)
-        self._leaving.addBoth(self._put_fresh)
+        if pause_s:
+            self._leaving.addBoth(lambda _: self.tools.reactor.callLater(pause_s, self._put_fresh) and None)
+        else:
+            self._leaving.addBoth(self._put_fresh)
 
-    def _put_fresh(self, _: object) -> None:
+    def _put_fresh(self, _: object = None) -> None:
         self._replacing = False
         if self.over:
             return
@@ -276,7 +286,7 @@ class Tenure:
         self._pumping = True
         try:
             while self._may_start():
-                if self._activated and self._own:
+                if self.activated and self._own:
                     self._start_own()
                     continue
                 cause = self._next_cause()
@@ -297,7 +307,7 @@ class Tenure:
         return self.pending is None or self.pending.turns < MOST_PENDING
 
     def _next_cause(self) -> Cause | None:
-        if not self._activated:
+        if not self.activated:
             return Activation()
         if self._messages:
             return self._messages.popleft()
@@ -343,7 +353,7 @@ class Tenure:
         before, self.tools.running = self.tools.running, self
         try:
             answer = cause.react(self.scheduler)
-            if isawaitable(answer) and not isinstance(answer, Deferred):
+            if not isinstance(answer, Deferred) and isawaitable(answer):
                 coroutine = answer if iscoroutine(answer) else _awaited(answer)
                 ended, answer = _first_step(coroutine)
                 if not ended:
@@ -353,7 +363,7 @@ class Tenure:
             return
         finally:
             self.tools.running = before
-        if not isinstance(answer, Deferred):
+        if not isinstance(answer, Deferred) or has_answered(answer):
             self._end(turn)
             return
         done = answer
@@ -383,6 +393,9 @@ class Tenure:
         seconds = self.tools.turn_timeout_s
 
         def late() -> None:
+            if turn.asking:
+                turn.timeout = self.tools.reactor.callLater(seconds, late)
+                return
             turn.timeout = None
             self._failed(turn, _failure(TurnTimeout(f"the turn took longer than turn_timeout, {seconds:g} s")))
             if done is not None:
@@ -412,7 +425,7 @@ class Tenure:
             elif isinstance(cause, BuildsetFinished):
                 self.finished.offered = cause.buildset.number
             elif isinstance(cause, Activation):
-                self._activated = True
+                self.activated = True
         self._hand_over(turn.effects, cause)
         self.pump()
 
@@ -424,8 +437,9 @@ class Tenure:
             self._forget_timeout(turn)
             self.open = None
             self._tell_idle()
-            self.pump()
+            self._own_turn_failed()
             return succeed(None)
+        self._own_failures = 0
         committed: Deferred[None] = Deferred()
         self._pending_waiters.append(committed)
         self._end(turn)
@@ -474,9 +488,20 @@ class Tenure:
             self._ended(self, f"the database did not answer a turn: {failure.getErrorMessage()}")
             return
         if turn.cause is None:
-            self._replace()
+            self._own_turn_failed()
             return
         self._count_failure(turn.cause, failure)
+
+    def _own_turn_failed(self) -> None:
+        """Background code begins anew with the fresh instance, so one that keeps failing gets a growing pause."""
+        self._own_failures += 1
+        pause_s = 0.0 if self._own_failures == 1 else OWN_PAUSES_S[min(self._own_failures - 2, len(OWN_PAUSES_S) - 1)]
+        self.log.warn(
+            "scheduler {name}: a turn of its background code failed; a fresh instance follows in {s:g} s",
+            name=self.name,
+            s=pause_s,
+        )
+        self._replace(pause_s)
 
     def _count_failure(self, cause: Cause, failure: Failure) -> None:
         text = failure.getErrorMessage() or _kind(failure)

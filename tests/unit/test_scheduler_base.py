@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from locum.db import orders
+from locum.db import buildsets, orders
 from locum.master.causes import RETRY_AFTER_S
 from locum.schedulers import BaseScheduler, ChangeFilter, NotActive, SchedulerFault
-from twisted.internet.defer import Deferred, inlineCallbacks, succeed
+from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, succeed
 
 
 class Quick(BaseScheduler):
@@ -737,6 +737,22 @@ def test_a_timer_that_failed_stays_and_is_tried_again(bench):
     assert b.timers == {} and b.failures == {}
 
 
+def test_a_turn_that_waits_for_a_slow_database_does_not_run_out_of_time(bench):
+    async def react(self, change):
+        await self.setState("stamp", (await self.master.stamp(1)).branch)
+
+    b = bench(reacting(react), turn_timeout_s=20.0)
+    slow = Deferred()
+    at_once = b.remote.single
+    b.remote.single = lambda function, *args: slow if function is buildsets.stamp else at_once(function, *args)
+    b.change()
+    b.advance(50)
+    assert b.failures == {} and b.state == {}
+    slow.callback(buildsets.StampRow(1, "", "", "main", None, "", None))
+    b.settle()
+    assert b.state == {"stamp": "main"} and b.failures == {}
+
+
 @pytest.mark.parametrize("cause", ["change", "timer"])
 def test_a_turn_that_takes_too_long_has_failed_and_nothing_of_it_remains(bench, cause):
     held = []
@@ -855,6 +871,29 @@ def test_a_background_turn_that_raises_leaves_nothing_behind(bench):
     with pytest.raises(LookupError):
         b.ask(work)
     assert b.state == {} and b.ask(lambda: b.scheduler.getState("a", None)) is None
+
+
+def test_after_a_background_turn_that_raised_a_fresh_instance_follows_and_later_ones_after_a_growing_pause(bench):
+    class Failing(Quick):
+        def startActivity(self):
+            ensureDeferred(self._work()).addErrback(lambda failure: None)
+
+        async def _work(self):
+            async with self.turn():
+                raise LookupError("oh")
+
+    b = bench(lambda: Failing("s", ["unit"]))
+    term, made = b.row.term, len(b.made)
+    assert made == 3  # checked, failed, and waiting for its pause to end
+    b.advance(0.9)
+    assert len(b.made) == made
+    b.advance(0.2)
+    assert len(b.made) == made + 1
+    b.advance(4.5)
+    assert len(b.made) == made + 1
+    b.advance(1)
+    assert len(b.made) == made + 2
+    assert b.row.term == term
 
 
 def test_an_effect_outside_of_any_turn_is_one_of_its_own_and_answers_after_its_commit(bench):
