@@ -351,13 +351,11 @@ def _grouped(rows: Iterable[Any]) -> dict[int, list[Any]]:
 
 
 def rows_of(database: Database) -> Rows:
-    """All the rows, in one transaction that sees one moment."""
+    """All the rows, once nobody writes any more."""
     return database.read(_rows)
 
 
 def _rows(conn: Connection) -> Rows:
-    if conn.dialect.name == "postgresql":
-        conn.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
     return Rows(**{table: _table(conn, table, row) for table, row in _TABLES.items()})
 
 
