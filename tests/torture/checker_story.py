@@ -180,7 +180,7 @@ def _masters(story: Story) -> None:
     heir = rows.Master(HEIR, "m1", "stopped", 12, at(STOPPED), at(KILLED + 3), at(STOPPED - 1), "it was stopped")
     other = rows.Master(OTHER, "m2", "stopped", 21, at(STOPPED), at(0), at(STOPPED - 1), "it was stopped")
     story.tables["masters"] += [lost, heir, other]
-    story.tables["builders"].append(rows.Builder(1, "unit", 4, "fail"))
+    story.tables["builders"].append(rows.Builder(1, "unit", 8, "fail"))
     entries = {name: {"name": name, "builderNames": ["unit"], **entry} for name, entry in ENTRIES.items()}
     for master in ("m1", "m2"):
         story.tell(Configured(-1, master, 0, entries, {"unit": {}}))

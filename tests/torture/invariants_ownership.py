@@ -146,7 +146,7 @@ def _under_its_term(
         return
     if own.incarnation is None or (by is not None and own.incarnation != by):
         yield Found(f"{what}: the term was {own.incarnation or 'nobody'}'s, not {by or 'a master'}'s", at)
-    if turn < own.turns:
+    if turn <= own.turns:
         yield Found(f"{what}: the term began only after turn {own.turns}", at)
     following = owners.get(term + 1)
     if following is not None and turn > following.turns:
