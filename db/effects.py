@@ -119,6 +119,10 @@ class Effects:
     buildsets: list[NewBuildset] = field(default_factory=list)
     changes: list[NewChange] = field(default_factory=list)
     skips: list[NewSkip] = field(default_factory=list)
+    cancel_tasks: dict[int, str] = field(default_factory=dict)
+    """task id -> why it is cancelled, unless it has come to rest"""
+    cancel_buildsets: dict[int, str] = field(default_factory=dict)
+    """buildset id -> why all of its tasks that have not come to rest are cancelled"""
     answers: list[tuple[int, str]] = field(default_factory=list)
     """(message id, answer as JSON)"""
     failures: dict[str, NewFailure | None] = field(default_factory=dict)
@@ -144,6 +148,8 @@ class Effects:
         self.buildsets += later.buildsets
         self.changes += later.changes
         self.skips += later.skips
+        self.cancel_tasks.update(later.cancel_tasks)
+        self.cancel_buildsets.update(later.cancel_buildsets)
         self.answers += later.answers
         self.failures.update(later.failures)
         self.change_cursor = _joined(self.change_cursor, later.change_cursor)

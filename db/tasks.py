@@ -124,6 +124,8 @@ class Recorded:
     mine: frozenset[tuple[int, int]]
     alive: bool
     completed: tuple[int, ...] = ()
+    failed: bool = False
+    """whether a task has failed with this"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +347,7 @@ def _described(conn: Connection, rows: Sequence[Any], names: dict[int, str]) -> 
 
 
 @dataclass(slots=True)
-class _Mine:
+class Mine:
     """What is needed of a locked row."""
 
     buildset_id: int | None
@@ -367,14 +369,22 @@ def record(conn: Connection, incarnation: str, records: Sequence[Record]) -> Rec
     kept = [r for r in records if (r.task, r.attempt) in mine]
     _write_progress(conn, kept)
     _write_properties(conn, [r for r in kept if isinstance(r, PropertiesSet)], mine)
-    completed = _end(conn, [r for r in kept if isinstance(r, TaskEnded)], mine)
+    ended = [r for r in kept if isinstance(r, TaskEnded)]
+    completed = complete(conn, end_tasks(conn, ended, mine))
     _requeue(conn, [r for r in kept if isinstance(r, TaskRequeued)])
-    return Recorded(frozenset(mine), alive, completed)
+    failed = any(r.result in (Result.FAILURE, Result.EXCEPTION) for r in ended)
+    return Recorded(frozenset(mine), alive, completed, failed)
 
 
 def held(conn: Connection, incarnation: str) -> list[tuple[int, int]]:
     """(task, attempt) of all that ``incarnation`` is to be running."""
     return [(row.id, row.attempt) for row in _HELD(conn, incarnation=incarnation)]
+
+
+def held_alive(conn: Connection, incarnation: str) -> list[tuple[int, int]] | None:
+    """The same; None: the incarnation may not act any more, so it says nothing (its tasks may have moved to the next one)."""
+    found = held(conn, incarnation)  # before the other question: a process that joins anew moves them and ends the old at once
+    return found if _ALIVE(conn, incarnation=incarnation).scalar() is not None else None
 
 
 def requeue_forgotten(conn: Connection, incarnation: str, known: Iterable[tuple[int, int]]) -> int:
@@ -404,7 +414,7 @@ def lost(conn: Connection, incarnation: str, beats: int, why: str, most: int = 1
     mine = _lock_mine(conn, incarnation, [(r.id, r.attempt) for r in chosen])
     ended = [failing[task] for task, _ in mine if task in failing]
     requeued = [waiting[task] for task, _ in mine if task in waiting]
-    completed = _end(conn, ended, mine)
+    completed = complete(conn, end_tasks(conn, ended, mine))
     _requeue(conn, requeued)
     return Lost(tuple(r.task for r in ended), tuple(r.task for r in requeued), completed, len(rows) > most)
 
@@ -415,11 +425,11 @@ def _lock_buildsets_of(conn: Connection, task_ids: Sequence[int]) -> None:
         _LOCK_BUILDSETS.with_rows(conn, [(i,) for i in sorted(buildsets)]).all()
 
 
-def _lock_mine(conn: Connection, incarnation: str, keys: Sequence[tuple[int, int]]) -> dict[tuple[int, int], _Mine]:
+def _lock_mine(conn: Connection, incarnation: str, keys: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Mine]:
     if not keys:
         return {}
     rows = _LOCK_MINE.with_rows(conn, keys, incarnation=incarnation)
-    return {(row.id, row.attempt): _Mine(row.buildset_id, row.result, row.properties_json) for row in rows}
+    return {(row.id, row.attempt): Mine(row.buildset_id, row.result, row.properties_json) for row in rows}
 
 
 def _write_progress(conn: Connection, records: Sequence[Record]) -> None:
@@ -434,7 +444,7 @@ def _write_progress(conn: Connection, records: Sequence[Record]) -> None:
         _END_STEPS.with_rows(conn, ended)
 
 
-def _write_properties(conn: Connection, records: Sequence[PropertiesSet], mine: dict[tuple[int, int], _Mine]) -> None:
+def _write_properties(conn: Connection, records: Sequence[PropertiesSet], mine: dict[tuple[int, int], Mine]) -> None:
     values: dict[int, dict[str, Any]] = {}
     for r in records:
         own = values.setdefault(r.task, json.loads(mine[r.task, r.attempt].properties_json))
@@ -443,10 +453,10 @@ def _write_properties(conn: Connection, records: Sequence[PropertiesSet], mine: 
         _SET_PROPERTIES.with_rows(conn, [(task, json.dumps(own)) for task, own in values.items()])
 
 
-def _end(conn: Connection, ended: Sequence[TaskEnded], mine: dict[tuple[int, int], _Mine]) -> tuple[int, ...]:
-    """The buildsets completed. Their rows and the tasks' are locked already."""
+def end_tasks(conn: Connection, ended: Sequence[TaskEnded], mine: dict[tuple[int, int], Mine]) -> list[int]:
+    """The buildsets that have no task left, to be completed. Their rows and the tasks' are locked already."""
     if not ended:
-        return ()
+        return []
     _END_TASKS.with_rows(conn, [(r.task, r.state, r.result, r.why) for r in ended])
     _BREAK_OFF_STEPS.with_rows(conn, [(r.task, r.attempt, r.why) for r in ended])
     first: dict[int, int] = {}
@@ -455,10 +465,11 @@ def _end(conn: Connection, ended: Sequence[TaskEnded], mine: dict[tuple[int, int
         if row.buildset_id is not None and row.result is None:  # run again, a task gives its buildset no new result
             first[row.buildset_id] = first.get(row.buildset_id, 0) + 1
     left = _COUNT_DOWN.with_rows(conn, sorted(first.items())).all() if first else []
-    return _complete(conn, sorted(row.id for row in left if row.tasks_left == 0))
+    return sorted(row.id for row in left if row.tasks_left == 0)
 
 
-def _complete(conn: Connection, buildsets: Sequence[int]) -> tuple[int, ...]:
+def complete(conn: Connection, buildsets: Sequence[int]) -> tuple[int, ...]:
+    """Give these buildsets, whose rows are locked, their results and numbers; holds the commit-order lock from here on."""
     if not buildsets:
         return ()
     results: dict[int, list[str | None]] = {i: [] for i in buildsets}

@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from . import changes, schedules
+from . import cancelling, changes, schedules
 from .effects import Effects, Stamp
 from .errors import DatabaseError
 from .sql import Statement
+from . import tasks
 
 
 class CauseGone(DatabaseError):
@@ -149,6 +150,8 @@ class Committed:
     refused: frozenset[int]
     change_start: int | None
     finished_start: int | None
+    completed: tuple[int, ...] = ()
+    """buildsets whose last tasks were cancelled with this"""
 
 
 def commit(conn: Connection, incarnation: str, group: Sequence[Effects]) -> Committed:
@@ -162,13 +165,22 @@ def commit(conn: Connection, incarnation: str, group: Sequence[Effects]) -> Comm
     refused = frozenset(e.scheduler_id for e in group) - held
     if not accepted:
         return Committed(refused, None, None)
+    emptied = _cancel(conn, accepted)
     turns = _consume(conn, accepted)
     for e in accepted:
         if e.calendar is not None and not schedules.keep(conn, e.calendar):
             raise CauseGone(frozenset({e.scheduler_id}), "a time of a stored schedule")
     _add_buildsets(conn, incarnation, accepted, turns)
     _keep(conn, accepted, turns)
-    return Committed(refused, *_in_commit_order(conn, accepted))
+    starts = _in_commit_order(conn, accepted)
+    return Committed(refused, *starts, tasks.complete(conn, emptied))
+
+
+def _cancel(conn: Connection, group: Sequence[Effects]) -> list[int]:
+    """The buildsets that have no task left. First of all, as buildsets and tasks are locked before what has no order."""
+    by_task = {task: why for e in group for task, why in e.cancel_tasks.items()}
+    by_buildset = {buildset: why for e in group for buildset, why in e.cancel_buildsets.items()}
+    return cancelling.cancel(conn, by_task, by_buildset) if by_task or by_buildset else []
 
 
 def _consume(conn: Connection, group: Sequence[Effects]) -> dict[int, int]:
@@ -222,7 +234,7 @@ def _expect(
 
 
 def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects], turns: Mapping[int, int]) -> None:
-    buildsets, stamps, numbers, tasks = [], [], [], []
+    buildsets, stamps, numbers, new_tasks = [], [], [], []
     for e in group:
         for b in e.buildsets:
             buildsets.append(
@@ -243,7 +255,7 @@ def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects],
             )
             stamps += [(b.id, s.content) for s in b.stamps]
             numbers += [(b.id, n) for n in b.changes]
-            tasks += [(task, b.id, builder, priority) for task, builder, priority in b.tasks]
+            new_tasks += [(task, b.id, builder, priority) for task, builder, priority in b.tasks]
     if not buildsets:
         return
     _BUILDSETS.with_rows(conn, buildsets, incarnation=incarnation)
@@ -251,8 +263,8 @@ def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects],
         raise StampsGone("a sourcestamp is missing")
     if numbers:
         _BUILDSET_CHANGES.with_rows(conn, numbers)
-    if tasks:
-        _TASKS.with_rows(conn, tasks)
+    if new_tasks:
+        _TASKS.with_rows(conn, new_tasks)
 
 
 def _keep(conn: Connection, group: Sequence[Effects], turns: Mapping[int, int]) -> None:

@@ -1,6 +1,6 @@
 """Wake-ups: hints that something new is in the database. Everything also works, seconds later, when each one is lost.
 
-Topics: masters, schedulers, changes, finished, tasks, messages, answers, orders, schedules.
+Topics: masters, schedulers, changes, finished, tasks, failed, cancelled, messages, answers, orders, schedules.
 """
 
 from __future__ import annotations
@@ -16,7 +16,19 @@ from .sql import Statement
 
 CHANNEL = "locum"
 TOPICS = frozenset(
-    {"masters", "schedulers", "changes", "finished", "tasks", "messages", "answers", "orders", "schedules"}
+    {
+        "masters",
+        "schedulers",
+        "changes",
+        "finished",
+        "tasks",
+        "failed",
+        "cancelled",
+        "messages",
+        "answers",
+        "orders",
+        "schedules",
+    }
 )
 _NOTIFY = Statement("SELECT pg_notify('locum', :topics)")
 _NOTE = Statement(

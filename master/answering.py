@@ -23,7 +23,7 @@ async def _unknown(kind: str) -> Mapping[str, Any]:
 
 
 async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(scheduler, BaseScheduler):
+    if not isinstance(scheduler, BaseScheduler) or not scheduler.requests_work:
         return {"error": f"{scheduler.name!r} requests no work, so it cannot be forced"}
     names = body.get("builderNames")
     unknown = [name for name in names or () if name not in scheduler.master.known_builders()]

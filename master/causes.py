@@ -11,7 +11,7 @@ from ..db.effects import Effects
 from ..schedulers.base import to_datetime
 from ..schedulers.changes import Change
 from ..schedulers.hooks import answered
-from ..schedulers.interface import FinishedBuildset, SchedulerFault
+from ..schedulers.interface import FailedTask, FinishedBuildset, SchedulerFault
 
 RETRY_AFTER_S = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0)
 """Pauses before a failed cause is tried again; after the last one it is set aside."""
@@ -90,6 +90,30 @@ class BuildsetFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A task that failed while others of its buildset have not come to rest."""
+
+    task: FailedTask
+
+    @property
+    def id(self) -> str:
+        return f"failed-task:{self.task.id}"
+
+    @property
+    def stream(self) -> str:
+        return self.id
+
+    def react(self, scheduler: Any) -> Any:
+        return scheduler.gotTaskFailed(self.task)
+
+    def answered(self, effects: Effects) -> None:
+        pass  # it comes again as long as there is something to cancel, which does no harm
+
+    def detail(self) -> Mapping[str, Any]:
+        return {"failed_task": self.task.id}
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer that fell due."""
 
@@ -160,4 +184,4 @@ class TriedAgain:
         return {**self.cause.detail(), "aside": True}
 
 
-Cause = Activation | ChangeCame | BuildsetFinished | TimerFired | MessageCame | TriedAgain
+Cause = Activation | ChangeCame | BuildsetFinished | TaskFailed | TimerFired | MessageCame | TriedAgain

@@ -166,6 +166,8 @@ class Committer:
                 topics.add("changes")
             if effects.answers:
                 topics.add("answers")
+            if effects.cancel_tasks or effects.cancel_buildsets:
+                topics |= {"cancelled", "finished"}
             tenure.committed(answer)
         if topics:
             self._on_written(topics)

@@ -11,12 +11,13 @@ from sqlalchemy.engine import Connection
 from twisted.internet.defer import Deferred
 
 from ..config import MasterConfig
-from ..db import buildsets, changes, holding, members, messages, orders, wakeups
+from ..db import buildsets, cancelling, changes, holding, members, messages, orders, wakeups
 from ..db.builders import register_builders
 from ..db.database import Bounds, Database
 from ..db.errors import DatabaseError
 from ..db.holding import Registered
 from ..db.urls import DatabaseUrl
+from ..schedulers.interface import FailedTask
 from .activation import Activation, Standing
 from .alarms import Alarms
 from .announcer import Announcer
@@ -185,6 +186,8 @@ class Incarnation:
         self._feeds = Loop(reactor, self._read_feeds, FALLBACK_S * 2, "reading what is new", first_s=0.5)
         self.tools.changes.ask = self.tools.finished.ask = self._feeds.soon
         self._messages = Loop(reactor, self._read_messages, FALLBACK_S, "messages", first_s=0.5)
+        self._failed = Loop(reactor, self._read_failed, FALLBACK_S, "failed tasks", first_s=0.5)
+        self.tools.look_for_failed = self._failed.soon
         self._orders = Loop(reactor, self._read_orders, FALLBACK_S, "orders", first_s=0.5)
         self._cutter = Loop(reactor, self._cut, 1.0, "bounds", first_s=1.0)
         self._listener: Listener | FileWatchman | None = None
@@ -228,7 +231,7 @@ class Incarnation:
         self.announcer.say({"masters", "schedulers"})
         if active:
             self.activation.start()
-        for loop in (self._fallback, self._feeds, self._messages, self._orders):
+        for loop in (self._fallback, self._feeds, self._messages, self._failed, self._orders):
             loop.start()
 
     async def restand(
@@ -291,6 +294,8 @@ class Incarnation:
             self._feeds.soon()
         if "messages" in topics:
             self._messages.soon()
+        if "failed" in topics:
+            self._failed.soon()
         if "orders" in topics:
             self._orders.soon()
         self._household.woken(topics)
@@ -365,6 +370,13 @@ class Incarnation:
             if tenure is not None:
                 tenure.message(message.id, serving(message))
 
+    async def _read_failed(self) -> None:
+        wanting = [tenure for tenure in self.activation.tenures.values() if tenure.consumes_failed]
+        if wanting:
+            rows = await self.databases.work.single(cancelling.failed)
+            for tenure in wanting:
+                tenure.failed_tasks([FailedTask(row.id, row.builder, row.buildset_id, row.result) for row in rows])
+
     async def _read_orders(self) -> None:
         for order in await self.databases.work.single(orders.open_orders, self.id):
             if order.id in self._orders_done:
@@ -417,7 +429,7 @@ class Incarnation:
         self.membership.stop()
         self.tools.committer.stop()
         self.tools.alarms.stop()
-        for loop in (self._fallback, self._feeds, self._messages, self._orders, self._cutter):
+        for loop in (self._fallback, self._feeds, self._messages, self._failed, self._orders, self._cutter):
             loop.stop()
         for thread in (self._listener, self._ring, self._block_watch):
             if thread is not None:

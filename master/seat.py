@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 
-from ..db import buildsets, changes
+from ..db import buildsets, cancelling, changes
 from ..db.effects import Effects, NewBuildset, NewSkip, Stamp
 from ..schedulers.catchup import Skip
 from ..schedulers.changes import Change
 from ..schedulers.hooks import begin
-from ..schedulers.interface import BuildsetRequest, FinishedBuildset, NotActive, SchedulerFault, StampFields
+from ..schedulers.interface import (
+    BuildsetRequest,
+    FailedTask,
+    FinishedBuildset,
+    NotActive,
+    SchedulerFault,
+    StampFields,
+    UnfinishedTask,
+)
 from .changes import validated
 from .reading import change_of
 from .schedule_seat import ScheduleSeat
@@ -97,6 +105,12 @@ class Seat:
         found = self._asked(self._there().tools.remote.single(buildsets.stamps_of, [buildset_id]))
         return found.addCallback(lambda found: [_fields(row) for row in found[buildset_id]])
 
+    def tasks_older_than(self, change: int, builders: Sequence[str]) -> Deferred[list[UnfinishedTask]]:
+        return self._there().tools.remote.read(cancelling.older_than, builders, change).addCallback(_unfinished)
+
+    def unfinished_tasks_of(self, buildset_id: int) -> Deferred[list[UnfinishedTask]]:
+        return self._there().tools.remote.read(cancelling.unfinished_of, buildset_id).addCallback(_unfinished)
+
     # -- effects ----------------------------------------------------------------------------------------------------
 
     def set_state(self, key: str, value_json: str) -> Deferred[None]:
@@ -118,6 +132,16 @@ class Seat:
     def add_change(self, fields: Mapping[str, Any], request_id: str) -> Deferred[None]:
         change = validated({**fields, "request_id": request_id})
         return self._effect(lambda effects: effects.changes.append(change))
+
+    def cancel_tasks(self, tasks: Sequence[int], why: str) -> Deferred[None]:
+        return self._effect(lambda effects: effects.cancel_tasks.update(dict.fromkeys(tasks, why)))
+
+    def cancel_buildset(self, buildset_id: int, why: str) -> Deferred[None]:
+        return self._effect(lambda effects: effects.cancel_buildsets.__setitem__(buildset_id, why))
+
+    def consume_failed_tasks(self, consider: Callable[[FailedTask], bool]) -> Deferred[None]:
+        self._there().consume_failed(consider)
+        return succeed(None)
 
     def consume_changes(self, consider: Callable[[Change], bool | None]) -> Deferred[None]:
         tenure = self._there()
@@ -211,6 +235,10 @@ class Seat:
             return answer
 
         return begin(own())
+
+
+def _unfinished(rows: list[cancelling.UnfinishedTask]) -> list[UnfinishedTask]:
+    return [UnfinishedTask(row.id, row.builder, row.buildset_id, tuple(map(_fields, row.stamps))) for row in rows]
 
 
 def _fields(row: buildsets.StampRow) -> StampFields:

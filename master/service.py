@@ -399,6 +399,8 @@ class Master:
             self._runner.wake()
         if topics & {"answers", "finished"} and self._runner is not None:
             self._runner.heard()
+        if "cancelled" in topics and self._runner is not None:
+            self._runner.cancelled()
         if "masters" in topics and self._lost_loop is not None:
             self._lost_loop.soon()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable, iscoroutine
 from typing import Any
@@ -25,7 +25,7 @@ from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
 from ..schedulers.base import Clustered, answered
 from ..schedulers.hooks import has_answered, rest_of
-from ..schedulers.interface import NotActive, away
+from ..schedulers.interface import FailedTask, NotActive, away
 from .causes import (
     RETRY_AFTER_S,
     Activation,
@@ -33,6 +33,7 @@ from .causes import (
     Cause,
     ChangeCame,
     MessageCame,
+    TaskFailed,
     TimerFired,
     TriedAgain,
 )
@@ -120,6 +121,9 @@ class Tenure:
         self._messages: deque[MessageCame] = deque()
         self._known_messages: set[int] = set()
         self._again: deque[TriedAgain] = deque()
+        self._consider_failed: Callable[[FailedTask], bool] | None = None
+        self._failed_tasks: deque[TaskFailed] = deque()
+        self._known_failed: set[int] = set()
         self._own: deque[Deferred[OpenTurn]] = deque()
         self.activated = False
         """whether the present instance's first turn has succeeded"""
@@ -192,6 +196,9 @@ class Tenure:
 
     def _deactivate(self, scheduler: Clustered) -> Deferred[None]:
         self.seat.close()
+        self._consider_failed = None
+        self._failed_tasks.clear()
+        self._known_failed.clear()
         self.changes.stop()
         self.finished.stop()
 
@@ -270,6 +277,28 @@ class Tenure:
             self._messages.append(MessageCame(number, serve, []))
             self.pump()
 
+    def consume_failed(self, consider: Callable[[FailedTask], bool]) -> None:
+        """The present instance wants to hear of failed tasks."""
+        self._consider_failed = consider
+        self.tools.look_for_failed()
+
+    @property
+    def consumes_failed(self) -> bool:
+        """Whether it does."""
+        return self._consider_failed is not None
+
+    def failed_tasks(self, found: Sequence[FailedTask]) -> None:
+        """All failed tasks beside which others have not come to rest; those that are new are causes."""
+        self._known_failed &= {task.id for task in found}
+        for task in found:
+            if self._consider_failed is None or task.id in self._known_failed:
+                continue
+            cause = TaskFailed(task)
+            if not self._is_blocked(cause.stream) and self._consider_failed(task):
+                self._known_failed.add(task.id)
+                self._failed_tasks.append(cause)
+        self.pump()
+
     def own_turn(self) -> Deferred[OpenTurn]:
         """A turn for background code, as soon as none is open."""
         if self.over or self._closing:
@@ -313,6 +342,8 @@ class Tenure:
             return self._messages.popleft()
         if self._again:
             return self._again.popleft()
+        if self._failed_tasks:
+            return self._failed_tasks.popleft()
         for intake, stream in ((self.changes, "change"), (self.finished, "finished")):
             if intake.consuming and not self._is_blocked(stream):
                 found = intake.next()

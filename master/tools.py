@@ -37,5 +37,7 @@ class Tools:
     turn_timeout_s: float
     note_failure: Callable[[Tenure, str, NewFailure], None]
     builders: Mapping[str, int] = field(default_factory=dict)
+    look_for_failed: Callable[[], None] = lambda: None
+    """somebody wants to hear of failed tasks"""
     running: Tenure | None = None
     """whose turn's code runs on the reactor right now"""

@@ -2,6 +2,7 @@
 
 from .base import BaseScheduler
 from .basic import AnyBranchScheduler, BaseBasicScheduler, SingleBranchScheduler
+from .cancellers import FailingBuildsetCanceller, OldBuildCanceller
 from .changes import Change
 from .dependent import Dependent
 from .filters import ChangeFilter, SourceStampFilter
@@ -17,11 +18,13 @@ __all__ = [
     "Change",
     "ChangeFilter",
     "Dependent",
+    "FailingBuildsetCanceller",
     "FinishedBuildset",
     "Interpolate",
     "Nightly",
     "NightlyTriggerable",
     "NotActive",
+    "OldBuildCanceller",
     "Periodic",
     "Property",
     "SchedulerFault",

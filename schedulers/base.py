@@ -8,7 +8,7 @@ reacts to a cause, what it asks for is gathered and committed as one turn, under
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from inspect import isawaitable, iscoroutine
@@ -74,8 +74,8 @@ class Clustered(Service):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}{' active' if self.active else ''}>"
 
-    def faultsAmong(self, others: Mapping[str, Clustered]) -> Iterable[tuple[str, str]]:
-        """What is wrong with it beside the other schedulers of its file (by name): (argument, sentence) of each fault.
+    def faultsAmong(self, others: Mapping[str, Clustered], builders: Set[str]) -> Iterable[tuple[str, str]]:
+        """What is wrong with it beside the other schedulers (by name) and the builders of its file: (argument, sentence).
 
         Asked once they are all made; it must neither change nor start anything.
         """
@@ -147,6 +147,8 @@ class BaseScheduler(Clustered):
     """
 
     compare_attrs: ClassVar[Sequence[str]] = ("builderNames", "properties", "codebases", "priority")
+    requests_work: ClassVar[bool] = True
+    """whether people may have it make a buildset"""
 
     def __init__(
         self,

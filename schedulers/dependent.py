@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from .base import BaseScheduler, Clustered
@@ -45,7 +45,7 @@ class Dependent(BaseScheduler):
         kind = type(self).__name__
         self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
 
-    def faultsAmong(self, others: Mapping[str, Clustered]) -> Iterator[tuple[str, str]]:
+    def faultsAmong(self, others: Mapping[str, Clustered], builders: Set[str]) -> Iterator[tuple[str, str]]:
         """An upstream that nobody configured, and a chain of upstreams that comes back to its beginning."""
         chain = [self.name]
         upstream: Clustered | None = self

@@ -27,6 +27,7 @@ HOOKS: Mapping[str, tuple[str, ...]] = {
     "gotChange": ("change", "important"),
     "gotTimer": ("key", "due"),
     "gotBuildsetComplete": ("buildset",),
+    "gotTaskFailed": ("failed",),
     "gotSchedule": ("schedule",),
     "getCodebaseDict": ("codebase",),
 }

@@ -67,6 +67,26 @@ class FinishedBuildset:
     completed_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class UnfinishedTask:
+    """A task that has not come to rest, and what its buildset builds."""
+
+    id: int
+    builder: str
+    buildset_id: int
+    stamps: tuple[StampFields, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTask:
+    """A task that failed while others of its buildset have not come to rest."""
+
+    id: int
+    builder: str
+    buildset_id: int
+    result: str
+
+
 class MasterInterface(Protocol):
     """What a scheduler may ask of its master. Everything that changes something joins the open turn, or is one of its own.
 
@@ -134,6 +154,22 @@ class MasterInterface(Protocol):
     @property
     def stored(self) -> StoredSchedules:
         """What only the calendar needs."""
+
+    def cancel_tasks(self, tasks: Sequence[int], why: str) -> Deferred[None]:
+        """End those of these tasks that have not come to rest as cancelled; commands that run are killed."""
+
+    def cancel_buildset(self, buildset_id: int, why: str) -> Deferred[None]:
+        """The same for all tasks of a buildset."""
+
+    def tasks_older_than(self, change: int, builders: Sequence[str]) -> Deferred[list[UnfinishedTask]]:
+        """The tasks of these builders that have not come to rest and build nothing as new as that change."""
+
+    def unfinished_tasks_of(self, buildset_id: int) -> Deferred[list[UnfinishedTask]]:
+        """The tasks of a buildset that have not come to rest."""
+
+    def consume_failed_tasks(self, consider: Callable[[FailedTask], bool]) -> Deferred[None]:
+        """From now on, each failed task of a buildset of which others have not come to rest, and for which ``consider``
+        answers True, becomes a cause, at least once."""
 
     def add_change(self, fields: Mapping[str, Any], request_id: str) -> Deferred[None]:
         """A new change; ValueError if the fields make no sense. The same request id again is the same change."""

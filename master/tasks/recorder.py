@@ -39,10 +39,12 @@ class Recorder:
         incarnation: str,
         surroundings: Surroundings,
         completed: Callable[[Sequence[int]], object],
+        failed: Callable[[], object] = lambda: None,
     ) -> None:
         self._remote = remote
         self._incarnation = incarnation
         self._completed = completed
+        self._failed = failed
         self._queue: list[_Waiting] = []
         self._loop = Loop(surroundings.reactor, self._drain, RETRY_S, "recording tasks")
         self._away = False
@@ -118,6 +120,8 @@ class Recorder:
             done.callback(mine)
         if recorded.completed:
             self._completed(recorded.completed)
+        if recorded.failed:
+            self._failed()
         return not kept or incarnation != self._incarnation
 
     async def _one_by_one(self, batch: list[_Waiting], error: Exception) -> None:

@@ -59,10 +59,13 @@ class TaskRunner:
         self._surroundings = surroundings
         self._announce = announce
         self._inherited = dict(inherited)
-        self._recorder = Recorder(remote, incarnation, surroundings, lambda _: announce("finished"))
+        self._recorder = Recorder(
+            remote, incarnation, surroundings, lambda _: announce("finished"), lambda: announce("failed")
+        )
         self._outcomes = Outcomes(remote, surroundings, announce)
         self._loop = Loop(surroundings.reactor, self._claim, POLL_S, "claiming tasks")
         self._running: dict[tuple[int, int], RunningTask] = {}
+        self._lost = Loop(surroundings.reactor, self._compare, POLL_S, "cancelled tasks")
         self._going_on: list[tuple[RunningTask, Deferred[None]]] = []
         self._waiting: list[Deferred[bool]] = []
         self._in_doubt = False
@@ -80,6 +83,7 @@ class TaskRunner:
         self._deadline = self._surroundings.boottime() + self._settings.lost_after
         self._recorder.start()
         self._outcomes.start()
+        self._lost.start()
         self._loop.start()
 
     def wake(self) -> None:
@@ -89,6 +93,10 @@ class TaskRunner:
     def heard(self) -> None:
         """A message may have been answered, a buildset completed."""
         self._outcomes.look()
+
+    def cancelled(self) -> None:
+        """Some of what runs may have been cancelled."""
+        self._lost.soon()
 
     def beat(self, deadline: float) -> None:
         """A heartbeat was answered: commands may live until ``deadline`` (seconds of CLOCK_BOOTTIME)."""
@@ -136,7 +144,7 @@ class TaskRunner:
             task.interrupt("the master was stopped")
         self._let_go_on()
         await self.drain(within_s)
-        for last in (self._recorder.stop(), self._outcomes.stop(), claiming):
+        for last in (self._recorder.stop(), self._outcomes.stop(), self._lost.stop(), claiming):
             with contextlib.suppress(DeferredTimeout):  # a thread that waits for the database ends when it is cut
                 await last.addTimeout(1.0, self._surroundings.reactor)
 
@@ -150,6 +158,18 @@ class TaskRunner:
     def _give_up_waiting(self, done: Deferred[bool]) -> None:
         self._waiting.remove(done)
         done.callback(False)
+
+    async def _compare(self) -> None:
+        """End what has been taken from this runner: it was cancelled."""
+        before, incarnation = set(self._running), self._incarnation
+        if not before:
+            return
+        held = await self._remote.single(tasks.held_alive, incarnation)
+        if held is None or incarnation != self._incarnation:
+            return
+        for key in before - set(held):
+            if key in self._running:
+                self._running[key].taken_away()
 
     # -- claiming -------------------------------------------------------------------------------------------------
 

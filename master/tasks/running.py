@@ -110,6 +110,10 @@ class RunningTask:
         if self._step is not None:
             self._step.interrupt(why)
 
+    def taken_away(self) -> None:
+        """End it now, and record nothing more: it is not ours any more."""
+        self._told(False)
+
     def move_deadline(self, deadline: float) -> None:
         """Let its commands live until then (seconds of CLOCK_BOOTTIME)."""
         self.deadline = deadline
@@ -201,7 +205,7 @@ class RunningTask:
     def _told(self, mine: bool) -> None:
         if not mine and self._mine:
             self._mine = False
-            self.interrupt("another runner has the task now")
+            self.interrupt("it was cancelled, or another runner has it now")
 
     def _lost(self, why: str) -> TaskEnded | TaskRequeued:
         if self.builder.on_lost == "requeue":

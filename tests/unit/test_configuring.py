@@ -383,7 +383,7 @@ def test_trigger_steps_must_name_schedulers_that_can_be_triggered(faults, monkey
           - {type: Periodic, name: p, periodicBuildTimer: 5, builderNames: [unit]}
         """)
     assert found == [
-        "master.yaml:2:13: builder 'unit', step 0: there is no scheduler 'deply' to trigger; did you mean 'deploy'?",
-        "master.yaml:2:13: builder 'unit', step 0: 'p' is a Periodic; only Triggerable and NightlyTriggerable can be"
+        "master.yaml:2:12: builder 'unit', step 0: there is no scheduler 'deply' to trigger; did you mean 'deploy'?",
+        "master.yaml:2:12: builder 'unit', step 0: 'p' is a Periodic; only Triggerable and NightlyTriggerable can be"
         " triggered",
     ]

@@ -153,7 +153,7 @@ def test_arguments_that_make_no_sense_are_refused_by_name(arguments, said):
 def test_missing_upstreams_and_circles_are_faults():
     chain = {"a": "b", "b": "c", "c": "a", "d": "a", "e": "nobody", "f": "e", "g": "g"}
     made = {name: Dependent(name, upstream, ["unit"]) for name, upstream in chain.items()}
-    found = {name: [what for _, what in scheduler.faultsAmong(made)] for name, scheduler in made.items()}
+    found = {name: [what for _, what in scheduler.faultsAmong(made, {"unit"})] for name, scheduler in made.items()}
     assert "a -> b -> c -> a" in found["a"][0] and "c -> a -> b -> c" in found["c"][0] and "g -> g" in found["g"][0]
     assert found["d"] == found["f"] == []
     assert found["e"] == ["there is no scheduler 'nobody'"]
