@@ -7,8 +7,6 @@ histories that are wrong in every way that it claims to see.
 from __future__ import annotations
 
 import dataclasses
-import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -26,9 +24,8 @@ from . import (
     invariants_timing,
 )
 from .checker_rows import Histories, histories, load, rows_of, save
-from .history import Event, FaultBegan, Folder, Resources, Seen
+from .history import Event, Folder, Resources, Seen
 from .invariants import Found, Invariant
-from .invariants_timing import lateness, takeovers
 
 AROUND_S = 3.0
 EVENTS_SHOWN = 12
@@ -68,7 +65,7 @@ def check(folder: Folder, url: str | None = None) -> list[Broken]:
 
 
 def look_at(folder: Folder, url: str | None = None) -> Histories:
-    """What a run has left, for ``judged`` and ``figures``."""
+    """What a run has left, for ``judged``."""
     kept, dialect = folder.path / "rows.json", folder.path / "rows.dialect"
     if url is not None:
         database = Database(DatabaseUrl.parse(url, folder.path), clocks=CLOCKS, label="checker", pool_size=1)
@@ -109,33 +106,3 @@ def _line(event: Event, at: float) -> str:
     fields = {f.name: getattr(event, f.name) for f in dataclasses.fields(event) if f.name != "at"}
     told = " ".join(f"{name}={str(value)[:120]}" for name, value in fields.items() if value not in ("", {}, None))
     return f"{event.at - at:+.3f} s {type(event).__name__} {told}"
-
-
-def figures(h: Histories) -> dict[str, str]:
-    """What was looked at, for the report: how many of each, and how fast schedulers changed hands by kind of fault."""
-    numbers = {
-        "faults": len(h.faults.of(FaultBegan)),
-        "changes": len(h.rows.changes),
-        "buildsets": len(h.rows.buildsets),
-        "ticks served": sum(1 for b in h.rows.buildsets if b.due_at is not None),
-        "ticks skipped, on record": sum(k.count for k in h.rows.skips if k.what == "ticks"),
-        "tasks": len(h.rows.tasks),
-        "changes of hands": len(h.rows.ownership),
-        "looks at the database": len(h.truth.of(Seen)),
-    }
-    found = {what: str(number) for what, number in numbers.items()}
-    by_fault: dict[str, list[float]] = defaultdict(list)
-    for takeover in takeovers(h):
-        by_fault[takeover.fault].append(takeover.seconds)
-    for fault, seconds in sorted(by_fault.items()):
-        found[f"takeover after {fault}, s"] = _spread(seconds)
-    late = [seconds for *_, seconds, calm in lateness(h) if calm]
-    if late:
-        found["lateness of ticks outside of faults, s"] = _spread(late)
-    return found
-
-
-def _spread(values: list[float]) -> str:
-    ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    return f"n {len(ordered)}, p50 {statistics.median(ordered):.3f}, p99 {p99:.3f}, max {ordered[-1]:.3f}"

@@ -7,6 +7,7 @@ import pytest
 from locum.tests.torture import checker
 from locum.tests.torture import checker_rows as rows
 from locum.tests.torture.checker_story import (
+    ENTRIES,
     FIRST,
     KILLED,
     OTHER,
@@ -22,6 +23,7 @@ from locum.tests.torture.checker_story import (
     without,
 )
 from locum.tests.torture.history import Events, FaultBegan, MasterEnded, OrderAnswered, OrderAsked, Seen
+from locum.tests.torture.invariants_timing import takeovers
 
 QUICK, COUNT, TOGGLE = 1, 3, 10
 
@@ -63,10 +65,10 @@ def test_the_earliest_is_told_first_and_of_each_at_most_twenty(good):
     assert sum(b.invariant == "buildsets_complete_with_their_tasks" for b in found) <= 21
 
 
-def test_figures_say_what_was_looked_at(good):
-    found = checker.figures(good)
-    assert found["changes"] == "5" and found["faults"] == "1"
-    assert found["takeover after kill, s"].startswith("n 10, p50 0.200")
+def test_how_long_a_killed_masters_schedulers_had_no_owner(good):
+    found = takeovers(good)
+    assert {t.scheduler for t in found} == set(ENTRIES)
+    assert {(t.fault, t.target, round(t.seconds, 3), t.alone) for t in found} == {("kill", "m1", 0.2, True)}
 
 
 # -- P1: owners and terms
