@@ -162,12 +162,12 @@ class Activation:
             await self._write_failures()
         if self._unable:
             await self._release_unable()
+        if self._retake:
+            await self._do_retake()
+        await self._take()  # before comparing: what is free waits for somebody, what is lost is fenced already
         if self._reread:
             self._reread = False
             await self._compare()
-        if self._retake:
-            await self._do_retake()
-        await self._take()
 
     async def _compare(self) -> None:
         held = await self._remote.single(holding.holds, self._me)
@@ -177,6 +177,7 @@ class Activation:
         for scheduler_id in held:
             if scheduler_id not in self.tenures and scheduler_id in self.standing:
                 self._retake.setdefault(scheduler_id, "it was moved here")
+                self._loop.soon()
 
     async def _do_retake(self) -> None:
         wanted = dict(list(self._retake.items())[: holding.TAKE_AT_MOST])
