@@ -24,6 +24,7 @@ _CHANGE = Statement(
     f" FROM {_COLUMNS} AS r WHERE builders.name = r.name"
 )
 _NAMED = Statement("SELECT b.name, b.id FROM builders b JOIN {rows(name text)} AS r ON r.name = b.name")
+_NAMES = Statement("SELECT name FROM builders ORDER BY name")
 
 
 def register_builders(conn: Connection, wanted: Iterable[tuple[str, int | None, str, str]]) -> dict[str, int]:
@@ -38,3 +39,8 @@ def register_builders(conn: Connection, wanted: Iterable[tuple[str, int | None, 
     if _LOCK_DIFFERENT.with_rows(conn, rows).scalars().all():
         _CHANGE.with_rows(conn, rows)
     return {row.name: row.id for row in _NAMED.with_rows(conn, [row[:1] for row in rows])}
+
+
+def names(conn: Connection) -> list[str]:
+    """Every builder that a master has ever registered."""
+    return list(_NAMES(conn).scalars())

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from .clock import DatabaseClock
 
-if TYPE_CHECKING:
-    from .tenure import Tenure
-
 SLICE = 200
 LONGEST_S = 60.0
+
+
+class Sleeper(Protocol):
+    """A tenure, or something that belongs to one."""
+
+    def timer_due(self, key: str, due: int) -> None:
+        """That time has come."""
 
 
 class Alarms:
@@ -20,16 +24,16 @@ class Alarms:
     def __init__(self, reactor: Any, clock: DatabaseClock) -> None:
         self._reactor = reactor
         self._clock = clock
-        self._heap: list[tuple[int, int, Tenure, str]] = []
+        self._heap: list[tuple[int, int, Sleeper, str]] = []
         self._count = 0
         self._call: Any = None
         self._call_due = 0
         self._stopped = False
 
-    def set(self, tenure: Tenure, key: str, due: int) -> None:
-        """Wake ``tenure`` for its timer ``key`` at ``due``."""
+    def set(self, sleeper: Sleeper, key: str, due: int) -> None:
+        """Wake ``sleeper`` for its timer ``key`` at ``due``."""
         self._count += 1
-        heapq.heappush(self._heap, (due, self._count, tenure, key))
+        heapq.heappush(self._heap, (due, self._count, sleeper, key))
         if self._call is None or due < self._call_due:
             self._arm()
 
@@ -62,7 +66,7 @@ class Alarms:
         now = self._clock.now()
         rung = 0
         while self._heap and self._heap[0][0] <= now and rung < SLICE:
-            due, _, tenure, key = heapq.heappop(self._heap)
-            tenure.timer_due(key, due)
+            due, _, sleeper, key = heapq.heappop(self._heap)
+            sleeper.timer_due(key, due)
             rung += 1
         self._arm()

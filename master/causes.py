@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..db.effects import Effects
+from ..db.schedule_effects import CalendarEffects, ScheduleMove
 from ..schedulers.base import to_datetime
 from ..schedulers.changes import Change
 from ..schedulers.hooks import answered
 from ..schedulers.interface import FailedTask, FinishedBuildset, SchedulerFault
+from ..schedulers.stored import StoredSchedule
 
 RETRY_AFTER_S = (1.0, 5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14400.0)
 """Pauses before a failed cause is tried again; after the last one it is set aside."""
@@ -140,6 +142,35 @@ class TimerFired:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleDue:
+    """A stored schedule is to be looked at by the calendar."""
+
+    schedule: StoredSchedule
+
+    @property
+    def id(self) -> str:
+        return f"schedule:{self.schedule.id}"
+
+    @property
+    def stream(self) -> str:
+        return self.id
+
+    def react(self, scheduler: Any) -> Any:
+        return scheduler.gotSchedule(self.schedule)
+
+    def answered(self, effects: Effects) -> None:
+        if effects.calendar is None:
+            effects.calendar = CalendarEffects()
+        if self.schedule.id not in effects.calendar.schedules:  # it is set aside: else it would be due for ever
+            s = self.schedule
+            why = "serving it failed again and again; see 'locum scheduler failures', then resume it"
+            effects.calendar.move(s.id, ScheduleMove(s.version, s.examined, s.examined, None, False, why))
+
+    def detail(self) -> Mapping[str, Any]:
+        return {"schedule": self.schedule.id}
+
+
+@dataclass(frozen=True, slots=True)
 class MessageCame:
     """A durable request: ``serve(scheduler, body)`` gives its answer."""
 
@@ -184,4 +215,4 @@ class TriedAgain:
         return {**self.cause.detail(), "aside": True}
 
 
-Cause = Activation | ChangeCame | BuildsetFinished | TaskFailed | TimerFired | MessageCame | TriedAgain
+Cause = Activation | ChangeCame | BuildsetFinished | TaskFailed | TimerFired | ScheduleDue | MessageCame | TriedAgain

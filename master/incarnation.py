@@ -296,6 +296,8 @@ class Incarnation:
             self._messages.soon()
         if "failed" in topics:
             self._failed.soon()
+        if "schedules" in topics:
+            self._look_at_schedules()
         if "orders" in topics:
             self._orders.soon()
         self._household.woken(topics)
@@ -345,6 +347,11 @@ class Incarnation:
                 self._surroundings.reactor.callFromThread(self._household.accused, accusation)
         if times > 1:
             database.single(wakeups.announce, ["schedulers"])
+
+    def _look_at_schedules(self) -> None:
+        for tenure in self.activation.tenures.values():
+            if tenure.stored is not None:
+                tenure.stored.look()
 
     def _pump_all(self) -> None:
         for tenure in list(self.activation.tenures.values()):

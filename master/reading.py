@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from typing import cast
+
 from ..db.buildsets import FinishedRow
 from ..db.changes import ChangeRow
+from ..db.schedules import ExecutionRow, ScheduleRow
+from ..schedulers.catchup import CatchUp, Policy
 from ..schedulers.changes import Change
 from ..schedulers.interface import FinishedBuildset
+from ..schedulers.overlap import Overlap
+from ..schedulers.recurrence import Recurrence, recurrence_from_json
+from ..schedulers.stored import Cause, Execution, StartBuildset, StoredSchedule, start_from_json
 
 
 def change_of(row: ChangeRow) -> Change:
@@ -41,3 +49,36 @@ def finished_of(row: FinishedRow) -> FinishedBuildset:
         changes=row.changes,
         completed_at=row.completed_at,
     )
+
+
+def rule_and_start_of(row: ScheduleRow) -> tuple[Recurrence, StartBuildset]:
+    """When it fires, and what it starts. ValueError: this release cannot read it."""
+    return recurrence_from_json(json.loads(row.rule_json)), start_from_json(json.loads(row.start_json))
+
+
+def schedule_of(row: ScheduleRow) -> StoredSchedule:
+    """A stored schedule as the calendar gets it; what cannot be read has a ``fault``."""
+    fault = ""
+    try:
+        rule, start = rule_and_start_of(row)
+    except ValueError as error:
+        rule, start, fault = Recurrence(), StartBuildset(("?",)), str(error)
+    return StoredSchedule(
+        id=row.id,
+        name=row.name,
+        rule=rule,
+        start=start,
+        policy=Policy(cast("CatchUp", row.catch_up), row.catch_up_limit, row.grace_us, row.jitter_us),
+        overlap=cast("Overlap", row.overlap),
+        since=row.since,
+        examined=row.examined,
+        next_due=row.next_due,
+        version=row.version,
+        paused=row.paused,
+        fault=fault,
+    )
+
+
+def execution_of(row: ExecutionRow) -> Execution:
+    """An unfinished firing as the calendar knows it."""
+    return Execution(row.id, row.schedule_id, row.due_at, cast("Cause", row.cause), row.state == "started")

@@ -33,6 +33,7 @@ from .causes import (
     Cause,
     ChangeCame,
     MessageCame,
+    ScheduleDue,
     TaskFailed,
     TimerFired,
     TriedAgain,
@@ -41,6 +42,7 @@ from .intake import ChangeIntake, Intake
 from .logs import Log
 from .reading import change_of, finished_of
 from .seat import Seat
+from .stored_schedules import StoredSchedules
 from .tools import Tools
 
 MOST_PENDING = 500
@@ -106,6 +108,8 @@ class Tenure:
         self.changes.log_error = self.finished.log_error = lambda text: self.log.warn(
             "scheduler {name}: {text}", name=name, text=text
         )
+        self.stored: StoredSchedules | None = None
+        """of the calendar only, once it has asked for them"""
         self.open: OpenTurn | None = None
         self.pending: Effects | None = None
         self.in_flight: Effects | None = None
@@ -201,6 +205,8 @@ class Tenure:
         self._known_failed.clear()
         self.changes.stop()
         self.finished.stop()
+        if self.stored is not None:
+            self.stored.stop()
 
         finished: Deferred[None] = Deferred()
 
@@ -352,7 +358,13 @@ class Tenure:
                     if stream == "change":
                         return ChangeCame(item, bool(wanted), error)
                     return BuildsetFinished(item, error)
-        return self._next_timer()
+        return self._next_timer() or self._next_schedule()
+
+    def _next_schedule(self) -> ScheduleDue | None:
+        if self.stored is None:
+            return None
+        schedule = self.stored.next(self._is_blocked)
+        return None if schedule is None else ScheduleDue(schedule)
 
     def _next_timer(self) -> TimerFired | None:
         # After a failover, changes are read up to the newest before an overdue tree-stable timer may fire.
@@ -489,6 +501,8 @@ class Tenure:
                 self.classified.pop(number, None)
             else:
                 self.classified[number] = important
+        if effects.calendar is not None and self.stored is not None:
+            self.stored.apply(effects.calendar)
         effects.change_cursor = self.changes.progress()
         effects.finished_cursor = self.finished.progress()
         if self.pending is None:
@@ -622,7 +636,7 @@ class Tenure:
             self._attempts[cause] = attempts
             stream = cause.split(":", 1)[0]
             if retry_at > now:
-                stream = cause if stream == "timer" else stream
+                stream = cause if stream in ("timer", "schedule") else stream
                 self._blocked[stream] = retry_at
                 self.tools.reactor.callLater(pause_s, self._go_on_later, stream)
 
