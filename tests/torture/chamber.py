@@ -21,6 +21,7 @@ from . import configuration
 from .faults import Site
 from .history import Folder, History, Leftovers, Phase, Plan, Resources, now
 from .load import Load, names_of
+from .machine import Machine
 from .masters import Masters
 from .nemesis import Nemesis, names_of_masters, needs_of
 from .nemesis_ground import Ground, ground
@@ -55,6 +56,7 @@ class Chamber:
         self._say = say
         self._truth = History(folder.truth)
         self._faults = History(folder.faults)
+        self._machine = Machine(self._faults)
         self._nemesis_troubles: list[str] = []
         self.masters = Masters(
             folder, names_of_masters(plan.masters), server.url_of, server.url, self._truth, server.env_of
@@ -67,6 +69,7 @@ class Chamber:
     def carry_out(self) -> None:
         """The whole run. Stuck: it did not even begin or end as it should."""
         self._plan.write(self._folder.plan)
+        self._machine.begin()
         try:
             self._begin()
             self._torture()
@@ -75,6 +78,7 @@ class Chamber:
         finally:
             self.load.close()
             self.masters.close()
+            self._machine.close()
             self._database.close()
             self._truth.close()
             self._faults.close()

@@ -199,7 +199,7 @@ class Load:
         others = [name for name in everybody if name not in configuration.toggled()]
 
         def step(database: Database, rng: random.Random) -> None:
-            action = rng.choices(("toggle", "move", "force", "rebalance"), (5, 4, 3, 2))[0]
+            action = rng.choices(("toggle", "move", "force", "rebalance"), (5, 4, 3, 3))[0]
             name, args = "", {}
             if action == "toggle":
                 name = rng.choice(toggled)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import checker
+from . import checker, machine
 from .checker_rows import Histories
-from .history import ChangeAnswered, FaultBegan, FaultEnded, Folder, MasterEnded, OrderAnswered
+from .history import ChangeAnswered, FaultEnded, Folder, MasterEnded, OrderAnswered
+from .invariants_timing import takeovers
 
 SHOWN = 10
-_ON_A_MASTER = ("kill", "term", "freeze", "block", "net")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,53 +56,25 @@ def figures(h: Histories) -> list[str]:
 
 def _faults(h: Histories) -> list[str]:
     ended = Counter(event.fault for event in h.faults.of(FaultEnded))
+    busy = sum(event.detail["seconds"] for event in h.faults.of(FaultEnded) if event.fault == machine.FAULT)
     crashes = Counter(event.exit_code for event in h.truth.of(MasterEnded))
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(ended.items())) or "none"
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(ended.items()) if kind != machine.FAULT) or "none"
     processes = ", ".join(f"{count} with {code}" for code, count in sorted(crashes.items()))
-    return [f"faults: {kinds}", f"masters' processes ended: {processes}"]
+    told = [f"faults: {kinds}", f"masters' processes ended: {processes}"]
+    if busy:
+        told.append(f"for {busy:.0f} s the machine itself was too busy for bounds of time to be judged")
+    return told
 
 
 def _takeovers(h: Histories) -> list[str]:
-    by_kind = takeovers(h)
+    by_kind: dict[str, list[float]] = defaultdict(list)
+    for takeover in takeovers(h):
+        by_kind[takeover.fault].append(takeover.seconds)
     lines = []
     for kind, found in sorted(by_kind.items()):
         p50, p99, most = (_percentile(found, p) for p in (50, 99, 100))
         lines.append(f"takeover after {kind}: {len(found)} times, p50 {p50:.2f} s, p99 {p99:.2f} s, max {most:.2f} s")
     return lines
-
-
-def takeovers(h: Histories) -> dict[str, list[float]]:
-    """Seconds from the beginning of each fault on a master until each scheduler that it held was somebody else's.
-
-    Those that it kept are left out: the fault was too short for a takeover. So are those that were moved or disabled by
-    an order meanwhile.
-    """
-    found: dict[str, list[float]] = defaultdict(list)
-    ends = {event.id: event.at for event in h.faults.of(FaultEnded)}
-    for fault in h.faults.of(FaultBegan):
-        if fault.id in ends and fault.fault.startswith(_ON_A_MASTER):
-            at = round(fault.at * 1e6)
-            found[fault.fault] += _lost_by(h, fault.target, at, round(ends[fault.id] * 1e6))
-    return {kind: times for kind, times in found.items() if times}
-
-
-def _lost_by(h: Histories, master: str, at: int, until: int) -> Iterable[float]:
-    for owners in h.owners.values():
-        held = [o for o in owners if o.since <= at]
-        mine = held[-1] if held else None
-        if mine is None or mine.incarnation is None or h.masters[mine.incarnation].name != master:
-            continue
-        after = [o for o in owners if o.since > at]
-        following = next((o for o in after if o.incarnation is not None), None)
-        first = after[0] if after else None
-        if following is None or first is None or following.since > until:
-            continue
-        if following.incarnation != mine.incarnation and not _ordered(first.why):
-            yield (following.since - at) / 1e6
-
-
-def _ordered(why: str) -> bool:
-    return why.startswith(("moved", "rebalanced", "disabled", "enabled"))
 
 
 def _percentile(values: list[float], percent: int) -> float:
