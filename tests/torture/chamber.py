@@ -216,7 +216,7 @@ def _sessions(conn: Connection) -> list[str]:
     found = conn.execute(
         text(
             "SELECT application_name, state FROM pg_stat_activity WHERE datname = current_database()"
-            " AND application_name LIKE 'locum%'"
+            " AND application_name LIKE 'locum%' AND application_name NOT LIKE 'locum:test%'"
         )
     )
     return sorted(f"{name} {state}" for name, state in found)
