@@ -234,7 +234,7 @@ class Activation:
                 continue
             tenure = Tenure(
                 one, loaded[one.id], standing.name, standing.kind, self.tools, standing.instance,
-                self._fresh(standing), self._ended, self._cannot,
+                self._fresh(one.id), self._ended, self._cannot,
             )  # fmt: skip
             tenure.read_first = newest
             tenure.alone = self._alone.pop(one.id, 0)
@@ -243,8 +243,9 @@ class Activation:
             if not tenure.over:
                 self._on_active(tenure)
 
-    def _fresh(self, standing: Standing) -> Callable[[], Clustered]:
+    def _fresh(self, scheduler_id: int) -> Callable[[], Clustered]:
         def make() -> Clustered:
+            standing = self.standing[scheduler_id]  # another one since a reconfiguration
             standing.instance = standing.fresh()
             return standing.instance
 

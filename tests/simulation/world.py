@@ -1,19 +1,21 @@
-"""One fake clock, one real database, several masters in this very process: every database call is an event that may go wrong.
+"""One fake clock, one real database, many masters in this very process: every call of the database, every timer and every
+wake-up is an event at which something may go wrong.
 
-All that is random comes from one seeded generator, and nothing here asks the real time, so a seed tells the whole story.
+Nothing here asks the real time, and every die is thrown by the name of its point (``roll``), so a seed tells the whole
+story, and a fault that is left out moves none of the others but by its own consequences.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-import random
-from collections import deque
-from collections.abc import Callable
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from locum.db import wakeups
+from locum.db import members, wakeups
 from locum.db.database import Database, HostClocks
 from locum.db.errors import DatabaseAway, OutcomeUnknown
 from locum.master.service import Master
@@ -22,8 +24,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
+from .commands import Guard
+
 SECOND = 1_000_000
 WALL_AT_START = 1_700_000_000 * SECOND
+BOOTED = 5_000 * SECOND
 FATES = (
     "kill before",
     "kill after",
@@ -31,11 +36,15 @@ FATES = (
     "unknown",
     "ghost",
     "away",
-    "slow",
     "freeze before",
     "freeze after",
     "block after",
 )
+"""What may become of a call of the database."""
+PARTINGS = ("kill", "freeze", "block", "late")
+"""What may become of a timer or a wake-up."""
+_FREEZES_S = (0.5, 2.0, 6.0, 15.0, 40.0)
+_BLOCKS_S = (0.5, 3.0, 9.0, 20.0)
 
 
 class Violation(AssertionError):
@@ -78,27 +87,43 @@ class Reactor:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self._timers = 0
 
     def seconds(self) -> float:
         """Seconds of this reactor's life."""
-        return self._process.world.now_us / SECOND
+        return self._process.boottime_us() / SECOND
 
     def callLater(self, seconds: float, function: Callable[..., Any], *args: Any, **kwargs: Any) -> DelayedCall:
         """As Twisted's."""
         assert seconds >= 0, seconds
+        process, world = self._process, self._process.world
+        self._timers += 1
+        point = f"{process} timer {self._timers}"
 
         def act() -> None:
-            call.called = True
-            function(*args, **kwargs)
+            parting = world.faults.one_of(PARTINGS, point)
+            if parting and process.part(parting, point):
+                world.later(1, "", run, process)
+            elif not process.dead:
+                run()
+
+        def run() -> None:
+            if not event.cancelled:
+                call.called = True
+                function(*args, **kwargs)
 
         # A moment later at least, as on a real reactor: no loop can stand still in time.
-        event = self._process.world.later(max(1, int(seconds * SECOND)), "", act, self._process)
+        event = world.later(max(1, int(seconds / process.rate * SECOND)), "", act, process)
         call = DelayedCall(event)
         return call
 
     def callFromThread(self, function: Callable[..., Any], *args: Any) -> None:
         """As Twisted's."""
         self.callLater(0, function, *args)
+
+    def spawnProcess(self, protocol: Any, program: str, args: Sequence[str], *_: Any, **__: Any) -> Guard:
+        """A guard with a command."""
+        return Guard(self._process, protocol, args)
 
 
 @dataclass(slots=True)
@@ -130,68 +155,80 @@ class Lane:
         self._start()
 
 
-@dataclass(slots=True)
 class Call:
-    """One call of a function in a thread, nearly always of a ``Database``."""
+    """One call of a function in a thread, nearly always of a ``Database``; ``point`` is its name among all calls."""
 
-    lane: Lane
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    answer: Deferred[Any]
+    __slots__ = ("answer", "args", "function", "how", "kwargs", "lane", "of_database", "point", "what")
 
-    @property
-    def how(self) -> str:
-        """``write``, ``read`` or ``single``; another name for a function that is not a ``Database``'s."""
-        return self.function.__name__
-
-    @property
-    def what(self) -> Callable[..., Any]:
-        """The function that gets the connection."""
-        inner: Callable[..., Any] = self.args[0] if self.how in ("write", "read", "single") else self.function
-        return inner
+    def __init__(
+        self,
+        lane: Lane,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        answer: Deferred[Any],
+    ) -> None:
+        self.lane = lane
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.answer = answer
+        self.how: str = function.__name__
+        """``write``, ``read`` or ``single``; another name for a function that is not a ``Database``'s"""
+        database = getattr(function, "__self__", None) or (args[0] if args else None)
+        self.of_database = isinstance(database, Database)
+        self.what: Callable[..., Any] = args[0] if self.how in ("write", "read", "single") else function
+        process = lane.process
+        if isinstance(database, Database) and database not in process.databases:
+            process.databases.append(database)
+        name = self.what.__name__
+        process.calls[name] += 1
+        self.point = f"{process} {name} {process.calls[name]}"
 
     def start(self) -> None:
         process, world = self.lane.process, self.lane.process.world
-        database = getattr(self.function, "__self__", None) or (self.args[0] if self.args else None)
-        if isinstance(database, Database) and database not in process.databases:
-            process.databases.append(database)
-        delay = int(world.rng.expovariate(1 / 4000)) + 200
-        if world.happens("slow"):
+        delay = int(-math.log(1 - world.roll("takes", self.point)) * 4000) + 200
+        if self.of_database and world.faults.happens("slow", self.point):
             # The driver's own deadline cuts a beat short at half a lease.
             longest = process.lease_s / 2 if self.lane.name == "locum-beat" else 12.0
-            delay = int(world.rng.uniform(0.05, longest) * SECOND)
+            delay = int((0.05 + world.roll("slow for", self.point) * (longest - 0.05)) * SECOND)
         world.later(delay, "", self.execute, process, on_reactor=False)
 
     def execute(self) -> None:
         process, world = self.lane.process, self.lane.process.world
         fate = world.fate_of(self)
-        world.note(f"{process}: {self.how} {self.what.__name__}{': ' + fate if fate else ''}")
+        world.note(f"{self.point}{': ' + fate if fate else ''}")
         if fate == "kill before":
             return process.kill()
         if fate == "freeze before":
-            process.freeze(world.rng.choice((0.5, 2.0, 6.0, 15.0, 40.0)))
-            world.later(1, "", self.execute, process, on_reactor=False)
+            process.freeze(world.choice(_FREEZES_S, self.point))
+            world.later(1, "", self._thawed, process, on_reactor=False)
             return None
         if fate == "away":
             return self._reply(Failure(self._lost() if self.how == "single" else DatabaseAway("simulated")))
         if fate == "unknown":
             return self._reply(Failure(self._lost()))
         if fate == "ghost":  # the connection broke, and the server carries it out all the same, later
-            world.later(
-                int(world.rng.choice((0.005, 0.02, 4.0)) * world.rng.random() * SECOND),
-                "",
-                lambda: world.perform(self),
-                None,
-            )
+            longest_s = world.choice((0.005, 0.02, 4.0), self.point)
+            later_us = int(longest_s * world.roll("ghost after", self.point) * SECOND)
+            world.later(later_us, "", lambda: world.perform(self), None)
             return self._reply(Failure(self._lost()))
+        return self._go_on(fate)
+
+    def _thawed(self) -> None:
+        if self.lane.process.unreachable:
+            return self._reply(Failure(self._lost()))
+        return self._go_on()
+
+    def _go_on(self, fate: str = "") -> None:
+        process, world = self.lane.process, self.lane.process.world
         result = world.perform(self)
         if fate == "kill after":
             return process.kill()
         if fate == "freeze after":
-            process.freeze(world.rng.choice((0.5, 2.0, 6.0, 15.0, 40.0)))
+            process.freeze(world.choice(_FREEZES_S, self.point))
         if fate == "block after":
-            process.block(world.rng.choice((0.5, 3.0, 9.0, 20.0)))
+            process.block(world.choice(_BLOCKS_S, self.point))
         return self._reply(Failure(self._lost()) if fate == "lost" else result)
 
     def _lost(self) -> Exception:
@@ -207,36 +244,72 @@ class Call:
             else:
                 self.answer.callback(result)
 
-        world.later(int(world.rng.uniform(50, 1500)), "", answer, self.lane.process)
+        world.later(50 + int(world.roll("answers", self.point) * 1450), "", answer, self.lane.process)
 
 
 class Process:
-    """A process that runs one master. Killed: all that it planned is dropped. Frozen: withheld until it goes on."""
+    """A process that runs one master. Killed: all that it planned is dropped. Frozen: withheld until it goes on.
+
+    ``differs``: the names of the schedulers that a reconfiguration of it may touch.
+    """
 
     def __init__(self, world: World, name: str, number: int, config: Any) -> None:
         self.world = world
         self.name = name
         self.number = number
+        self.pid = 1000 + world.next_number()
+        self.config = config
         self.lease_s: float = config.cluster.lease
         self.dead = False
         self.frozen = False
         self.blocked = False
         self.cut_off = False
         self.leaving = False
+        self.differs: set[str] = set()
         self.withheld: list[Event] = []
         self.databases: list[Database] = []
-        clocks = HostClocks(lambda: world.wall_us, lambda: world.now_us)
+        self.guards: list[Guard] = []
+        self.calls: Counter[str] = Counter()
+        self._label = f"{name}#{number}"
+        host = world.hosts.get(name, Host())
+        self.host = host
+        self.rate = host.rate
+        clocks = HostClocks(self._wall_us, self._lease_or_boottime_us)
         general = Lane(self, "general", 6)
+        self.watch = Lane(self, "watch", 1)
 
         def new_pool(purpose: str, size: int) -> Pool:
             return Pool(Lane(self, purpose, size).in_thread, lambda: None)
 
         self.reactor = Reactor(self)
         surroundings = Surroundings(self.reactor, clocks, general.in_thread, new_pool)
-        self.master = Master(config, name, surroundings, {}, threads=False, on_end=self._ended)
+        before, world.running = world.running, self
+        self.master = Master(
+            config, name, surroundings, {}, read_config=lambda: self.config, threads=False, on_end=self._ended
+        )
+        world.running = before
 
     def __str__(self) -> str:
-        return f"{self.name}#{self.number}"
+        return self._label
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the database cannot be reached from here."""
+        return self.cut_off or self.world.outage
+
+    # -- its clocks ---------------------------------------------------------------------------------------------------
+
+    def boottime_us(self) -> int:
+        """CLOCK_BOOTTIME of its host."""
+        return self.host.booted_us + int(self.world.now_us * self.rate)
+
+    def _wall_us(self) -> int:
+        return self.world.wall_us if self.world.serving else self.world.wall_us + self.host.off_us
+
+    def _lease_or_boottime_us(self) -> int:
+        return self.world.lease_us if self.world.serving else self.boottime_us()
+
+    # -- its life -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Run the master."""
@@ -276,6 +349,8 @@ class Process:
             return
         self.dead = True
         self.withheld.clear()
+        for guard in list(self.guards):
+            guard.orphaned()
         for database in self.databases:
             database.close()
         self.world.note(f"{self}: dead")
@@ -295,6 +370,18 @@ class Process:
             self.world.note(f"{self}: blocked for {seconds} s")
             self.world.later(int(seconds * SECOND), "", self.thaw, None)
 
+    def part(self, parting: str, point: str) -> bool:
+        """What becomes of a timer or wake-up; True: it comes later."""
+        self.world.note(f"{point}: {parting}")
+        if parting == "kill":
+            self.kill()
+            return False
+        if parting == "freeze":
+            self.freeze(self.world.choice(_FREEZES_S, point))
+        else:  # late: the reactor was busy with something for a moment
+            self.block(self.world.choice(_BLOCKS_S if parting == "block" else (0.1, 0.5, 2.0), point))
+        return True
+
     def thaw(self) -> None:
         """Go on: what came due meanwhile happens now, in order."""
         if self.dead or not (self.frozen or self.blocked):
@@ -310,27 +397,96 @@ class Process:
         return self.frozen or (self.blocked and event.on_reactor)
 
 
+@dataclass(slots=True)
+class Host:
+    """The clocks of a master's machine: how far its wall clock is off, how fast its quartz runs, when it was booted."""
+
+    off_us: int = 0
+    rate: float = 1.0
+    booted_us: int = 0
+
+
+class Faults:
+    """Whether something goes wrong at a point: thrown by dice; or, with ``kept``, what is on that list and nothing else."""
+
+    def __init__(self, world: World, chances: dict[str, float], kept: Sequence[str] | None) -> None:
+        self._world = world
+        self.chances = chances
+        self._kept = None if kept is None else dict(fault.split(": ", 1) for fault in kept)
+        self.happened: list[str] = []
+        self.over = False
+
+    def happens(self, what: str, point: str) -> bool:
+        """Whether ``what`` goes wrong there."""
+        return bool(self.one_of((what,), point, f"{what} at {point}"))
+
+    def one_of(self, kinds: Sequence[str], point: str, name: str = "", function: str = "") -> str:
+        """Which of ``kinds`` goes wrong there; '' for nothing."""
+        if self.over:
+            return ""
+        name = name or point
+        if self._kept is not None:
+            found = self._kept.get(name, "")
+            found = found if found in kinds else ""
+        else:
+            found = self._thrown(kinds, name, function)
+        if found:
+            self.happened.append(f"{name}: {found}")
+        return found
+
+    def _thrown(self, kinds: Sequence[str], name: str, function: str) -> str:
+        chances = [self.chances.get(kind, 0.0) + self.chances.get(f"{kind} {function}", 0.0) for kind in kinds]
+        if not any(chances):
+            return ""
+        die = self._world.roll("fault", name)
+        for kind, chance in zip(kinds, chances, strict=True):
+            die -= chance
+            if die < 0:
+                return kind
+        return ""
+
+
 class World:
     """The clock, the queue of what will happen, and the dice."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, chances: dict[str, float], kept: Sequence[str] | None) -> None:
         self.seed = seed
-        self.rng = random.Random(seed)
-        self.now_us = 5_000 * SECOND
+        self._salt = f"{seed}|".encode()
+        self.now_us = BOOTED
         self.wall_offset_us = WALL_AT_START
+        self.skipped_us = 0
         self.steps = 0
-        self.chances: dict[str, float] = {}
+        self.faults = Faults(self, chances, kept)
         self.outage = False
         self.wake_lost = 0.0
         self.wake_late_s = 0.05
+        self.lease_by_wall = False
+        self.crash_hint = False
         self.broken = ""
+        self.hosts: dict[str, Host] = {}
+        self.upstream: list[str] = []
+        self.jumped = False
+        """somebody set the server's clock: what is measured by it is not what passed"""
         self.processes: list[Process] = []
-        self.graveyard: list[Process] = []
-        """Their objects must not be collected in the middle of a run: ``finally`` blocks would run at a random moment."""
+        self.pids: dict[int, Process] = {}
+        """All that ever were. Their objects must not be collected in the middle of a run: ``finally`` blocks would run."""
         self.running: Process | None = None
-        self.lately: deque[str] = deque(maxlen=60)
-        self.on_performed: Callable[[Call | None, Callable[..., Any], tuple[Any, ...], Any], None] = lambda *_: None
+        self.serving = False
+        """the database answers at this moment, so who asks for a clock means the server's"""
+        self.touched: list[tuple[Any, ...]] = []
+        """(table, key, ...) of rows that the present call has written"""
+        self.lately: deque[str] = deque(maxlen=80)
+        self.on_performed: Callable[[Call, Any], None] = lambda *_: None
         self.on_death: Callable[[Process], None] = lambda process: None
+        self.live_commands: dict[int, Guard] = {}
+        self.last_command: dict[int, str] = {}
+        """task -> how the last of its commands that has ended did so"""
+        self._attempts: Counter[int] = Counter()
+        self._failed_before: Counter[str] = Counter()
+        self._turns: Counter[str] = Counter()
+        self._booted: Counter[str] = Counter()
+        self._wakes = 0
+        self._numbers = 0
         self._heap: list[tuple[int, int, Event]] = []
         self._count = 0
         self._hash = hashlib.blake2b(digest_size=12)
@@ -339,13 +495,18 @@ class World:
 
     @property
     def wall_us(self) -> int:
-        """The host's wall clock, which may be set."""
+        """The server's wall clock (with one host: everybody's), which may be set."""
         return self.now_us + self.wall_offset_us
 
     @property
+    def lease_us(self) -> int:
+        """The clock that leases are judged by: CLOCK_BOOTTIME of the one host, or the server's wall clock."""
+        return self.wall_us - self.skipped_us if self.lease_by_wall else self.now_us
+
+    @property
     def seconds(self) -> float:
-        """Since the beginning."""
-        return self.now_us / SECOND - 5_000
+        """Lived since the beginning; what was skipped of the calendar does not count."""
+        return (self.now_us - BOOTED) / SECOND
 
     def later(
         self, delay_us: int, label: str, act: Callable[[], None], process: Process | None, *, on_reactor: bool = True
@@ -395,6 +556,12 @@ class World:
             self.step()
         self.now_us = max(self.now_us, when_us)
 
+    def skip(self, us: int) -> None:
+        """So much of the calendar passes in which nothing happens: the wall clock goes on, and nothing else."""
+        self.note(f"{us / 3.6e9:.2f} h pass")
+        self.wall_offset_us += us
+        self.skipped_us += us
+
     def pause(self, seconds: float) -> Deferred[None]:
         """For the code of schedulers: fires so much later, in their process."""
         waiting: Deferred[None] = Deferred()
@@ -405,6 +572,22 @@ class World:
 
         self.later(int(seconds * SECOND), "", go_on, self.running)
         return waiting
+
+    # -- dice ---------------------------------------------------------------------------------------------------------
+
+    def roll(self, *name: str) -> float:
+        """From 0 to 1, always the same for that name."""
+        found = hashlib.blake2b(self._salt + "|".join(name).encode(), digest_size=7).digest()
+        return int.from_bytes(found, "big") / 2**56
+
+    def choice(self, among: Sequence[Any], name: str) -> Any:
+        """One of them, always the same for that name."""
+        return among[int(self.roll("choice", name) * len(among))]
+
+    def next_number(self) -> int:
+        """One that nobody had before."""
+        self._numbers += 1
+        return self._numbers
 
     # -- what is told -------------------------------------------------------------------------------------------------
 
@@ -425,31 +608,46 @@ class World:
 
     # -- what goes wrong ----------------------------------------------------------------------------------------------
 
-    def happens(self, what: str) -> bool:
-        """Throw the dice."""
-        chance = self.chances.get(what, 0.0)
-        return chance > 0 and self.rng.random() < chance
-
     def fate_of(self, call: Call) -> str:
         """What becomes of this call; '' for nothing special."""
-        if self.outage or call.lane.process.cut_off:
+        if not call.of_database:
+            return ""
+        if call.lane.process.unreachable:
             return "away"
-        for fate in FATES:
-            if fate != "slow" and (self.happens(fate) or self.happens(f"{fate} {call.what.__name__}")):
-                if fate == "ghost" and (call.how != "write" or call.what.__name__ == "join"):
-                    continue
-                return fate
-        return ""
+        fate = self.faults.one_of(FATES, call.point, function=call.what.__name__)
+        if fate == "ghost" and (call.how != "write" or call.what.__name__ == "join"):
+            return "unknown"
+        return fate
+
+    async def slowly(self, name: str) -> None:
+        """A reaction of that scheduler may take its time."""
+        self._turns[name] += 1
+        point = f"turn {self._turns[name]} of {name}"
+        if self.faults.happens("slow turn", point):
+            await self.pause(0.01 + 5.0 * self.roll("for", point))
+
+    def maybe_raise(self, name: str, cause: str) -> None:
+        """A reaction of that scheduler may fail; of the same cause a few times at most, unless this story is stubborn."""
+        before = self._failed_before[f"{name} {cause}"]
+        if before >= 2 and not self.faults.chances.get("stubborn"):
+            return
+        if self.faults.happens("raise", f"{cause} try {before + 1} of {name}"):
+            self._failed_before[f"{name} {cause}"] += 1
+            raise RuntimeError("simulated")
 
     def perform(self, call: Call) -> Any:
         """Carry it out on the real database: its answer, or the Failure."""
         result: Any
+        self.touched.clear()
+        self.serving = call.of_database
         try:
             result = call.function(*call.args, **call.kwargs)
         except Exception:
             result = Failure()
-        if call.how in ("write", "single"):
-            self.on_performed(call, call.what, call.args[1:], result)
+        finally:
+            self.serving = False
+        if call.of_database:
+            self.on_performed(call, result)
         if call.what is wakeups.announce and not isinstance(result, Failure):
             self.wake(set(call.args[1]), call.lane.process)
         return result
@@ -457,29 +655,66 @@ class World:
     def wake(self, topics: set[str], but: Process | None = None) -> None:
         """Tell the masters that something is new, those that hear it."""
         for process in self.processes:
-            if process is not but and self.rng.random() >= self.wake_lost:
-                delay = int(self.rng.expovariate(1 / self.wake_late_s) * SECOND) + 1
-                self.later(delay, "", lambda process=process: self._woken(process, topics), process)
+            if process is but:
+                continue
+            self._wakes += 1
+            point = f"wake-up {self._wakes}"
+            if self.roll("heard", point) >= self.wake_lost:
+                delay = int(-math.log(1 - self.roll("after", point)) * self.wake_late_s * SECOND) + 1
+                self.later(delay, "", lambda process=process, point=point: self._woken(process, topics, point), process)
 
-    def _woken(self, process: Process, topics: set[str]) -> None:
+    def _woken(self, process: Process, topics: set[str], point: str) -> None:
+        parting = self.faults.one_of(PARTINGS, point)
+        if parting:
+            process.part(parting, point)
         incarnation = process.master.incarnation
-        if incarnation is not None:
+        if incarnation is not None and not parting:
             incarnation.woken(topics)
 
     # -- processes ----------------------------------------------------------------------------------------------------
 
     def boot(self, name: str, config: Any) -> Process:
         """Start a master in a new process."""
-        process = Process(self, name, 1 + sum(p.name == name for p in self.processes + self.graveyard), config)
+        self._booted[name] += 1
+        process = Process(self, name, self._booted[name], config)
+        self.pids[process.pid] = process
         self.processes.append(process)
         process.start()
         return process
 
     def died(self, process: Process) -> None:
-        """It is gone."""
+        """It is gone, and whoever watches its lock may notice."""
         self.processes.remove(process)
-        self.graveyard.append(process)
+        incarnation = process.master.incarnation
+        if incarnation is not None and self.crash_hint:
+            for other in self.processes:
+                self._hint(other, incarnation.id, process.pid)
         self.on_death(process)
+
+    def joined(self, process: Process, incarnation: Any) -> None:
+        """It is a member: it says which lock it holds, as its watching thread does."""
+        if self.crash_hint:
+            database = incarnation.databases.work.database
+            process.watch.in_thread(database.single, members.set_crash_key, incarnation.id, process.pid).addErrback(
+                lambda failure: None
+            )
+
+    def _hint(self, watcher: Process, dead: str, key: int) -> None:
+        def look() -> None:
+            mine = watcher.master.incarnation
+            # Only a lock that was seen held and then free tells anything.
+            if mine is not None and any(m.incarnation == dead and m.crash_key == key for m in mine.membership.peers):
+                database = mine.databases.work.database
+                answer = watcher.watch.in_thread(database.single, members.declare_crashed, dead, key)
+                answer.addCallbacks(lambda yes: mine._peer_lost(dead) if yes else None, lambda failure: None)
+
+        delay = int(50_000 * self.roll("noticed", str(watcher), dead)) + 1
+        self.later(delay, "", look, watcher)
+
+    def next_attempt(self, task: int) -> int:
+        """How often a command of that task has been started."""
+        self._attempts[task] += 1
+        return self._attempts[task]
 
     def could_not_start(self, process: Process, failure: Failure) -> None:
         """It refused: its name is taken, says it."""
