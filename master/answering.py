@@ -7,6 +7,8 @@ from typing import Any
 
 from ..db.messages import Message
 from ..schedulers.base import BaseScheduler, answered
+from ..schedulers.force import ForceScheduler
+from ..schedulers.parameters import CollectedValidationError
 
 
 def serving(message: Message) -> Callable[[Any], Any]:
@@ -26,6 +28,11 @@ async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(scheduler, BaseScheduler) or not scheduler.requests_work:
         return {"error": f"{scheduler.name!r} requests no work, so it cannot be forced"}
     names = body.get("builderNames")
+    if isinstance(scheduler, ForceScheduler):
+        return await _form(scheduler, body)
+    if body.get("form"):
+        kind = type(scheduler).__name__
+        return {"error": f"{scheduler.name!r} is a {kind}, which has no form; only a ForceScheduler takes parameters"}
     unknown = [name for name in names or () if name not in scheduler.master.known_builders()]
     if unknown:
         return {"error": f"unknown builder {unknown[0]!r}"}
@@ -45,6 +52,20 @@ async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
         )
     )
     return _added(scheduler, bsid, brids)
+
+
+async def _form(scheduler: ForceScheduler, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    values: dict[str, Any] = {**(body.get("properties") or {}), **(body.get("form") or {})}
+    for key in ("branch", "revision", "repository", "project"):
+        if body.get(key):
+            values.setdefault(scheduler.fieldOf(body.get("codebase"), key), body[key])
+    for field, value in ((scheduler.reason, body.get("reason")), (scheduler.priorityField, body.get("priority"))):
+        if value:
+            values.setdefault(field.fullName, value)
+    try:
+        return _added(scheduler, *(await scheduler.force(body.get("owner") or "", body.get("builderNames"), values)))
+    except CollectedValidationError as error:  # a person's slip, not the scheduler's fault
+        return {"error": str(error), "errors": error.errors}
 
 
 async def _trigger(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, suggest
-from ..schedulers import basic, cancellers, dependent, timed, triggerable
+from ..schedulers import basic, cancellers, dependent, force, timed, triggerable
 from ..schedulers.base import BaseScheduler, Clustered
 from ..schedulers.comparing import compared
 from ..schedulers.hooks import hook_fault
@@ -28,6 +28,9 @@ STANDARD: Mapping[str, type[Clustered]] = {
     for cls in (
         *(basic.SingleBranchScheduler, basic.AnyBranchScheduler, timed.Periodic, timed.Nightly),
         *(dependent.Dependent, triggerable.Triggerable, triggerable.NightlyTriggerable),
+        force.ForceScheduler,
+        *(cancellers.OldBuildCanceller, cancellers.FailingBuildsetCanceller),
+        force.ForceScheduler,
         *(cancellers.OldBuildCanceller, cancellers.FailingBuildsetCanceller),
         GitPoller,
     )
@@ -167,6 +170,7 @@ def entries_of(config: MasterConfig) -> dict[tuple[str, str], Entry]:
 def faults_among(config: MasterConfig, made: Mapping[tuple[str, str], Clustered]) -> list[Fault]:
     """What is wrong with schedulers, change sources and steps only in the company of the others."""
     entries = entries_of(config)
+    builders = {builder.name for builder in config.builders}
     builders = {builder.name for builder in config.builders}
     schedulers = {name: instance for (kind, name), instance in made.items() if kind == "scheduler"}
     faults = [

@@ -3,9 +3,11 @@
 from .base import BaseScheduler
 from .basic import AnyBranchScheduler, BaseBasicScheduler, SingleBranchScheduler
 from .cancellers import FailingBuildsetCanceller, OldBuildCanceller
+from .cancellers import FailingBuildsetCanceller, OldBuildCanceller
 from .changes import Change
 from .dependent import Dependent
 from .filters import ChangeFilter, SourceStampFilter
+from .force import ForceScheduler
 from .interface import FinishedBuildset, NotActive, SchedulerFault
 from .rendering import Interpolate, Property, renderer
 from .timed import Nightly, Periodic, Timed
@@ -19,11 +21,14 @@ __all__ = [
     "ChangeFilter",
     "Dependent",
     "FailingBuildsetCanceller",
+    "FailingBuildsetCanceller",
     "FinishedBuildset",
+    "ForceScheduler",
     "Interpolate",
     "Nightly",
     "NightlyTriggerable",
     "NotActive",
+    "OldBuildCanceller",
     "OldBuildCanceller",
     "Periodic",
     "Property",

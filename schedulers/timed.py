@@ -182,7 +182,7 @@ class Periodic(OnlyIfChanged, Timed):
         return now, now - 1
 
 
-class Calendar(Timed):
+class CalendarTimed(Timed):
     """By the calendar: ``minute``, ``hour``, ``dayOfMonth``, ``month``, ``dayOfWeek``, or ``cron`` text, in ``timezone``."""
 
     compare_attrs: ClassVar[Sequence[str]] = ("calendar", "timezone")
@@ -234,7 +234,7 @@ class Calendar(Timed):
         return ["nightly", self.calendar, self.zone]
 
 
-class Nightly(OnlyIfChanged, Calendar):
+class Nightly(OnlyIfChanged, CalendarTimed):
     """By the calendar, with what Periodic has for changes; the ``force_at_*`` fields are times that fire whether or not
     anything has changed: those of its due times that also match all of them."""
 

@@ -10,7 +10,7 @@ from .base import BaseScheduler
 from .catchup import Skip
 from .hooks import hook
 from .interface import SchedulerFault
-from .timed import Calendar
+from .timed import CalendarTimed
 
 NOTHING_HANDED_OVER = "nothing was triggered since the last time"
 _HANDED = "handed over"
@@ -49,7 +49,7 @@ class Triggerable(BaseScheduler):
         return answer
 
 
-class NightlyTriggerable(Calendar):
+class NightlyTriggerable(CalendarTimed):
     """At Nightly's times: a buildset of what the last trigger since the previous time handed over; of nothing, none."""
 
     @hook
@@ -79,10 +79,11 @@ class NightlyTriggerable(Calendar):
         )
 
     @hook
-    async def fire(self, nominal: int) -> None:
+    async def fire(self, nominal: int | None) -> None:
         handed = await self.getState(_HANDED, None)
         if handed is None:
-            await self.master.record_skips([Skip(nominal, nominal, 1, NOTHING_HANDED_OVER)])
+            if nominal is not None:
+                await self.master.record_skips([Skip(nominal, nominal, 1, NOTHING_HANDED_OVER)])
             return
         await self.setState(_HANDED, None)
         properties = _from_trigger(handed.pop("properties"))

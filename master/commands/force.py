@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import click
@@ -32,6 +33,16 @@ ANSWER_TIMEOUT_S = 10.0
 @click.option(
     "--builder", "builders", multiple=True, metavar="NAME", help="Only these of its builders; may be repeated."
 )
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="A field of a ForceScheduler's form; may be repeated.",
+)
+@click.option(
+    "--param-file", "param_files", multiple=True, metavar="FIELD=PATH", help="The same, with a file's content as value."
+)
 @click.option("--priority", type=click.IntRange(-(2**31), 2**31 - 1), help="Higher goes first.")
 @click.option("--request-id", metavar="ID", help="Makes a repeated command one request. Default: a new one.")
 @click.option("--wait", is_flag=True, help="Wait until the buildset is complete; exit 0 if it succeeded, else 1.")
@@ -48,6 +59,8 @@ def force(
     scheduler: str,
     properties: tuple[str, ...],
     builders: tuple[str, ...],
+    params: tuple[str, ...],
+    param_files: tuple[str, ...],
     request_id: str | None,
     wait: bool,
     timeout: float | None,
@@ -61,6 +74,9 @@ def force(
     """
     key = request_id or uuid.uuid4().hex
     body = _body(given, parsed(properties), builders)
+    form = _form(params, param_files)
+    if form:
+        body["form"] = form
     if not storable(key) or not key:
         raise click.UsageError("--request-id: expected text without control characters.")
     sent = written(database, ["messages"], _send, scheduler, key, body)
@@ -73,6 +89,8 @@ def force(
     found = {"message": sent.id, "request_id": key, "held": sent.held, "known": sent.known, "answer": answer}
     if answer is None:
         return _unanswered(found, scheduler, as_json, wait)
+    if isinstance(answer.get("errors"), dict):
+        return _wrong_form(found, scheduler, answer["errors"], as_json)
     if "error" in answer:
         raise Refused(f"{scheduler} refused the request: {answer.get('why') or answer['error']}")
     buildset = answer.get("buildset")
@@ -109,6 +127,39 @@ def _body(given: dict[str, Any], properties: dict[str, Any], builders: tuple[str
         "priority": given["priority"],
         "owner": who(),
     }
+
+
+def _form(params: tuple[str, ...], files: tuple[str, ...]) -> dict[str, list[str]]:
+    form: dict[str, list[str]] = {}
+    for option, pairs in (("--param", params), ("--param-file", files)):
+        for pair in pairs:
+            name, equals, value = pair.partition("=")
+            if not equals or not name or not storable(name) or "\0" in value:
+                raise click.UsageError(f"{option}: expected FIELD=VALUE, got {pair!r}.")
+            form.setdefault(name, []).append(_content(value) if option == "--param-file" else value)
+    return form
+
+
+def _content(path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise click.UsageError(f"--param-file: cannot read {path}: {why}.") from None
+    if "\0" in text:
+        raise click.UsageError(f"--param-file: {path} holds a NUL character.")
+    return text
+
+
+def _wrong_form(found: dict[str, Any], scheduler: str, errors: dict[str, str], as_json: bool) -> int:
+    """Everything that is wrong, field by field."""
+    if as_json:
+        emit_json({**found, "buildset": None, "errors": errors})
+    else:
+        warn(f"{scheduler} refused the form:")
+        for field, text in errors.items():
+            warn(f"  {field}: {text}")
+    return 1
 
 
 def _completed(conn: Any, buildset_id: int) -> BuildsetLine | None:

@@ -276,6 +276,23 @@ def test_force_tells_an_error_of_the_scheduler(locum, db):
     assert said.code == 1 and "unknown builder 'x'" in said.err
 
 
+def test_force_hands_over_the_fields_of_a_form_and_tells_all_that_is_wrong_with_it(locum, db, tmp_path):
+    (quick,) = registered(db, "quick")
+    taken(db, joined(db, "m1"), quick)
+    content = tmp_path / "notes"
+    content.write_text("two\nlines=\n")
+    thread = answering(db, '{"error": "x", "errors": {"target": "it is required", "n": "expected a whole number"}}')
+    given = ["--param", "many=a=1", "--param", "many=b", "--param-file", f"notes={content}"]
+    said = locum("force", "quick", *given)
+    thread.join()
+    assert said.code == 1 and said.out == ""
+    assert "  target: it is required\n" in said.err and "  n: expected a whole number\n" in said.err
+    body = json.loads(execute(db, "SELECT body_json FROM messages")[0][0])
+    assert body["form"] == {"many": ["a=1", "b"], "notes": ["two\nlines=\n"]}
+    for wrong in (["--param", "x"], ["--param-file", f"x={tmp_path}"], ["--param", "a=b\0"]):
+        assert locum("force", "quick", *wrong).code == 2
+
+
 def test_force_of_a_scheduler_that_nobody_holds_is_kept_and_says_so(locum, db):
     (quick,) = registered(db, "quick")
     said = locum("force", "quick", "--request-id", "one", "--timeout", "0")
