@@ -50,7 +50,8 @@ def _rows(dialect: str, columns: str) -> str:
         picked = ", ".join(f"(v->>{i})\\:\\:{kind} AS {name}" for i, (name, kind) in enumerate(pairs))
         return f"(SELECT {picked} FROM jsonb_array_elements(CAST(:rows AS jsonb)) AS e(v))"
     picked = ", ".join(f"json_extract(value, '$[{i}]') AS {name}" for i, (name, _) in enumerate(pairs))
-    return f"(SELECT {picked} FROM json_each(:rows))"
+    # LIMIT -1 limits nothing, but SQLite makes the table once: else it may parse the JSON anew for every row of another table.
+    return f"(SELECT {picked} FROM json_each(:rows) LIMIT -1)"
 
 
 class Statement:
