@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -59,9 +61,10 @@ def _plan(given: argparse.Namespace) -> Plan:
     seed = random.randrange(1_000_000) if given.seed is None else given.seed
     kinds = tuple(kind for kind in given.faults.split(",") if kind)
     try:
-        return nemesis.new_plan(seed, given.minutes, given.database, kinds, given.masters)
+        plan = nemesis.new_plan(seed, given.minutes, given.database, kinds, given.masters)
     except ValueError as error:
         sys.exit(f"--faults: {error}")
+    return dataclasses.replace(plan, load=given.load)
 
 
 def _folder(kept: str | None) -> Folder:
@@ -82,12 +85,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--masters", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--faults", default="", metavar="LIST", help="only these kinds, separated by commas")
+    parser.add_argument("--load", type=float, default=1.0, help="how many changes there are, compared to the usual")
     parser.add_argument("--replay", metavar="FILE", help="the plan.json of a former run; all of the above is in it")
     parser.add_argument("--keep", metavar="DIR", help="an empty folder for all of it; else it is kept after a failure")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # whoever ends this ends what it has started
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(main())
     sys.exit(130)

@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from . import configuration
 from .faults import Site
 from .history import Folder, History, Leftovers, Phase, Plan, Resources, now
-from .load import Load, names_of
+from .load import Load, names_of, rates
 from .machine import Machine
 from .masters import Masters
 from .nemesis import Nemesis, names_of_masters, needs_of
@@ -62,7 +62,7 @@ class Chamber:
             folder, names_of_masters(plan.masters), server.url_of, server.url, self._truth, server.env_of
         )
         self._url = DatabaseUrl.parse(server.url, folder.path)
-        self.load = Load(self.masters, self._url, self._truth, plan.seed)
+        self.load = Load(self.masters, self._url, self._truth, plan.seed, rates(plan.load))
         bounds = Bounds(connect_s=3.0, lock_s=10.0)
         self._database = Database(self._url, clocks=CLOCKS, label="torture", pool_size=1, bounds=bounds)
 

@@ -98,16 +98,16 @@ def _by_filter() -> list[Entry]:
 def _periodic() -> list[Entry]:
     return [
         _periodic_of("every-1s", 1, catch_up="all", catch_up_limit=1000),
-        _periodic_of("every-10s", 10, catch_up="all", builderNames=["few"]),
-        _periodic_of("every-15s", 15, catch_up="all"),
-        _periodic_of("one-2500ms", "2500ms", catch_up="one"),
-        _periodic_of("one-12s", 12, catch_up="one"),
-        _periodic_of("none-8s", 8, catch_up="none"),
-        _periodic_of("none-20s", 20, catch_up="none"),
-        _periodic_of("limit-8s", 8, catch_up="all", catch_up_limit=2),
-        _periodic_of("grace-10s", 10, catch_up="all", grace=4),
-        _periodic_of("jitter-15s", 15, catch_up="all", jitter=4),
-        *(_periodic_of(f"every-30s-{n}", 30, catch_up="all", builderNames=["once"]) for n in range(4)),
+        _periodic_of("every-20s", 20, catch_up="all", builderNames=["few"]),
+        _periodic_of("every-30s", 30, catch_up="all"),
+        _periodic_of("one-4500ms", "4500ms", catch_up="one"),
+        _periodic_of("one-20s", 20, catch_up="one"),
+        _periodic_of("none-15s", 15, catch_up="none"),
+        _periodic_of("none-30s", 30, catch_up="none"),
+        _periodic_of("limit-12s", 12, catch_up="all", catch_up_limit=2),
+        _periodic_of("grace-15s", 15, catch_up="all", grace=4),
+        _periodic_of("jitter-20s", 20, catch_up="all", jitter=4),
+        *(_periodic_of(f"every-60s-{n}", 60, catch_up="all", builderNames=["once"]) for n in range(4)),
         *(_periodic_of(f"hourly-{n}", 3600) for n in range(4)),
     ]
 
@@ -129,8 +129,8 @@ def _own() -> list[Entry]:
         {"type": "plugin.Counting", "name": "counting-all", "builderNames": ["once"]},
         {"type": "plugin.Gathering", "name": "gathering", "branch": "one", "seconds": 2},
         {"type": "plugin.Gathering", "name": "gathering-all", "seconds": 5},
-        *({"type": "plugin.Ticking", "name": f"ticking-{s}s", "seconds": s} for s in (5, 13, 30)),
-        {"type": "plugin.Background", "name": "background", "seconds": 10},
+        *({"type": "plugin.Ticking", "name": f"ticking-{s}s", "seconds": s} for s in (7, 20, 45)),
+        {"type": "plugin.Background", "name": "background", "seconds": 15},
         {"type": "plugin.Slow", "name": "slow", "branch": "rare", "seconds": 1.5},
         {"type": "plugin.Slow", "name": "slow-thread", "branch": "rare", "seconds": 1.0, "thread": True},
         {"type": "plugin.Raising", "name": "raising", "branch": "four", "every": 4},
@@ -142,10 +142,10 @@ def _toggled() -> list[Entry]:
     return [
         _branch("toggle-branch", "main"),
         _branch("toggle-stable", "one", treeStableTimer=2),
-        _periodic_of("toggle-all", 8, catch_up="all"),
-        _periodic_of("toggle-one", 12, catch_up="one"),
+        _periodic_of("toggle-all", 10, catch_up="all"),
+        _periodic_of("toggle-one", 20, catch_up="one"),
         {"type": "plugin.Counting", "name": "toggle-counting", "branch": "main"},
-        {"type": "plugin.Ticking", "name": "toggle-ticking", "seconds": 10},
+        {"type": "plugin.Ticking", "name": "toggle-ticking", "seconds": 15},
         {"type": "plugin.Gathering", "name": "toggle-gathering", "branch": "two", "seconds": 1},
     ]
 
@@ -153,15 +153,15 @@ def _toggled() -> list[Entry]:
 def _varied(variant: int) -> list[Entry]:
     odd = variant % 2 == 1
     varied = [
-        _periodic_of("var-period", 13 if odd else 9, catch_up="all"),
-        _periodic_of("var-property", 15, catch_up="all", properties={"variant": variant}),
-        _periodic_of("var-policy", 10, catch_up="one" if odd else "all"),
+        _periodic_of("var-period", 23 if odd else 17, catch_up="all"),
+        _periodic_of("var-property", 30, catch_up="all", properties={"variant": variant}),
+        _periodic_of("var-policy", 15, catch_up="one" if odd else "all"),
         _branch("var-branch", "three" if odd else "two"),
         _branch("var-stable", "main", treeStableTimer=1 if odd else 3),
         {"type": "plugin.Counting", "name": "var-counting", "branch": "main", "properties": {"variant": variant}},
     ]
     if variant % 3 != 2:
-        varied.append(_periodic_of("var-sometimes", 12, catch_up="all"))
+        varied.append(_periodic_of("var-sometimes", 20, catch_up="all"))
     return varied
 
 

@@ -191,6 +191,8 @@ class Plan:
     """the kinds that ``--faults`` named; (): all that this database and machine allow"""
     left_out: dict[str, str] = field(default_factory=dict)
     """kinds that were wanted, but that the machine on which this was planned cannot do -> why"""
+    load: float = 1.0
+    """how many changes there are, compared to the usual"""
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
