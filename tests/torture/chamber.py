@@ -112,7 +112,7 @@ class Chamber:
         self._phase("quiet")
         for name in self.masters.names:
             self.masters.start(name)
-        self.load.enable_all()
+        self.load.make_whole()
         self._say(f"not settled: {self._settle() or 'nothing'}")
         self._measure("quiet")
         self.load.look()

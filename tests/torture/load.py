@@ -11,6 +11,7 @@ import random
 import signal
 import subprocess
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -42,6 +43,7 @@ from .masters import Masters
 WHO = "torture"
 COMMAND_S = 20.0
 ANSWER_S = 15.0
+WHOLE_S = 30.0
 _FILES = ("src/a.c", "src/b.c", "doc/index.md", "doc/faq.md", "Makefile")
 _WEIGHTS = (6, 3, 3, 2, 2, 1)  # of configuration.BRANCHES
 
@@ -110,12 +112,20 @@ class Load:
             if thread.is_alive():
                 thread.join()
 
-    def enable_all(self) -> None:
-        """Enable whatever is disabled, as often as it takes."""
+    def make_whole(self) -> None:
+        """Enable whatever is disabled, and give all masters the configuration that they began with, as often as it takes."""
+        for name in self._masters.names:
+            self._masters.configure(name, 0)
         with self._database() as database:
             for name in configuration.toggled():
-                while self._once(database, "enable", name, {}, self._by_function) not in ("yes", "no"):
-                    threading.Event().wait(0.5)
+                self._until_done(database, "enable", name, {}, self._by_function)
+            for name in self._masters.names:
+                self._until_done(database, "reconfigure", "", {"master": name, "variant": 0}, self._by_asking)
+
+    def _until_done(self, database: Database, action: str, name: str, args: dict[str, Any], by: _Way) -> None:
+        end = time.monotonic() + WHOLE_S
+        while self._once(database, action, name, args, by) != "yes" and time.monotonic() < end:
+            time.sleep(0.5)
 
     def look(self) -> None:
         """Look once more, whoever else does."""
@@ -310,8 +320,7 @@ class Load:
                 (answer,) = database.read(orders.answers, ids).values()
                 if answer is not None:
                     return "no" if "error" in answer else "yes", json.dumps(answer), {}
-                if self._over.wait(0.2):
-                    break
+                time.sleep(0.2)
         except Refused as error:
             return "no", str(error), {}
         except DatabaseError as error:
