@@ -423,12 +423,13 @@ class Incarnation:
     async def leave(self, why: str) -> None:
         """After ``end`` and after the last task: the row says stopped."""
         self._ended = True
-        self._stop_parts()
         try:
             await self.membership.stop()
+            # Before the lock that others watch is given up: they would take it for a crash.
             await self.databases.work.single(members.stopped, self.id, why)
         except DatabaseError as error:
             self.log.warn("leaving: {error}", error=error)
+        self._stop_parts()
         await self.activation.abandon(why)
         self._close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -83,10 +85,14 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     fail_points.arm(environ.get(fail_points.VARIABLE, ""))
     code = 0
 
+    def ended(_: object) -> None:
+        with contextlib.suppress(ReactorNotRunning):  # it was told to stop more than once
+            reactor.stop()
+
     def end(with_code: int) -> None:
         nonlocal code
         code = code or with_code
-        master.stop("it had to end").addBoth(lambda _: reactor.running and reactor.stop())
+        master.stop("it had to end").addBoth(ended)
 
     master = Master(
         config,
@@ -112,9 +118,7 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
 
     def terminate(*_: Any) -> None:
         notifier.stopping("handing over")
-        reactor.callFromThread(
-            lambda: master.stop("it was stopped").addBoth(lambda _: reactor.running and reactor.stop())
-        )
+        reactor.callFromThread(lambda: master.stop("it was stopped").addBoth(ended))
 
     def reload(*_: Any) -> None:
         notifier.reloading()

@@ -96,6 +96,9 @@ def test_a_clean_stop_waits_for_steps_and_a_second_sigterm_stops_them(cluster: M
     assert c.wait("m2") == 0
     assert not psutil.pid_exists(pids(mark)[1])
     assert tasks(c, "waits")[1][1] != "success"
+    assert "Unhandled" not in c.log("m2")
+    ended = c.rows("SELECT name, state, ended_why FROM masters ORDER BY name")
+    assert ended == [(name, "stopped", "it was stopped") for name in ("m1", "m2")], "nobody took it for a crash"
 
 
 SHIFTED = """
