@@ -322,6 +322,11 @@ class Histories:
                     found[name].append(entry)
         return found
 
+    def is_configured(self, name: str) -> bool:
+        """Whether a master's file had it in the end; True if nothing is known of files."""
+        last = {e.master: e.schedulers for e in self.truth.of(Configured)}
+        return not last or any(name in schedulers for schedulers in last.values())
+
     def phase(self, phase: str) -> float | None:
         """When that phase began; None: it did not."""
         return next((event.at for event in self.truth.of(Phase) if event.phase == phase), None)

@@ -74,7 +74,7 @@ def nothing_is_left_to_do(h: Histories) -> Iterator[Found]:
     late = us(end - OVERDUE_S)
     for t in h.rows.timers:
         s = h.schedulers.get(t.scheduler_id)
-        if s is not None and s.enabled and t.due < late and _is_configured(h, s.name):
+        if s is not None and s.enabled and t.due < late and h.is_configured(s.name):
             yield Found(f"{s.name}: timer {t.key} was due {end - t.due / 1e6:.1f} s before the end", t.due)
     for m in h.rows.messages:
         if m.answered_at is None and m.made_at < late:
@@ -82,11 +82,6 @@ def nothing_is_left_to_do(h: Histories) -> Iterator[Found]:
     for f in h.rows.failures:
         state = "set aside" if f.retry_at is None else "waiting for another try"
         yield Found(f"{h.name(f.scheduler_id)}: {f.cause} is {state} after {f.attempts}: {f.error[:200]}")
-
-
-def _is_configured(h: Histories, name: str) -> bool:
-    last = {e.master: e.schedulers for e in h.truth.of(Configured)}
-    return not last or any(name in schedulers for schedulers in last.values())
 
 
 def nothing_leaks(h: Histories) -> Iterator[Found]:

@@ -189,7 +189,7 @@ def all_rules_go_on_to_the_end(h: Histories) -> Iterator[Found]:
         entries = h.entries.get(s.name, [])
         jitter = max((expected.policy(e).jitter_us for e in entries if e["type"] in expected.TIMED), default=0)
         missed = past[-1].rule.due(past[-1].until, us(end - OVERDUE_S) - jitter)
-        if s.enabled and missed:
+        if s.enabled and missed and h.is_configured(s.name):
             yield Found(f"{s.name}: {len(missed)} times came due, and nobody looked at them until the end", missed[0])
 
 
