@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from .durations import format_duration
 from .faults import suggest
-from .kinds import Choice, Duration, ListOf, Size, Text, Whole, Zone
+from .kinds import Choice, Duration, Flag, ListOf, Size, Text, Whole, Zone
 from .reader import Reader
 from .secret import MASK, Secret, carries_credentials, mask_credentials
 from .settings import as_mapping, gather_settings, read_section, setting
@@ -79,6 +79,9 @@ class ClusterSection:
         Duration(0.1, 86_400), "the longest that a scheduler's code may react to a cause", 60.0
     )
     name: str | None = setting(Text("a name", name=True), "the cluster's name, shown to people", None)
+    calendar: bool = setting(
+        Flag(), "whether the scheduler 'calendar', which serves stored schedules, is there without being written here", True
+    )
 
     def __post_init__(self) -> None:
         if self.margin is None:

@@ -9,15 +9,35 @@ from ..db.messages import Message
 from ..schedulers.base import BaseScheduler, answered
 from ..schedulers.force import ForceScheduler
 from ..schedulers.parameters import CollectedValidationError
+from ..schedulers.try_jobs import BadJob, job_of
+from ..schedulers.trying import TryBase
 
 
 def serving(message: Message) -> Callable[[Any], Any]:
     """The function that answers ``message`` inside a turn of its scheduler."""
     if message.kind == "force":
         return lambda scheduler: _force(scheduler, message.body)
+    if message.kind == "try":
+        return lambda scheduler: _try(scheduler, message.body)
     if message.kind == "trigger":
         return lambda scheduler: _trigger(scheduler, message.body)
+    if message.kind in _OPERATIONS:
+        return lambda scheduler: _operate(scheduler, _OPERATIONS[message.kind], message.body)
     return lambda scheduler: _unknown(message.kind)
+
+
+_OPERATIONS = {"run_now": "runNow", "backfill": "backfill"}
+
+
+async def _operate(scheduler: Any, operation: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    method = getattr(scheduler, operation, None)
+    if not callable(method):
+        kind = type(scheduler).__name__
+        return {
+            "error": f"{scheduler.name!r} is a {kind}, which has no times of its own; 'locum force' asks for a buildset"
+        }
+    answer: Mapping[str, Any] = await answered(method(**body))
+    return answer
 
 
 async def _unknown(kind: str) -> Mapping[str, Any]:
@@ -77,6 +97,16 @@ async def _trigger(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]
     if not isinstance(answer, tuple):
         return {"buildset": None, "tasks": {}}  # kept for later
     return _added(scheduler, *answer)
+
+
+async def _try(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(scheduler, TryBase):
+        kind = type(scheduler).__name__
+        return {"error": f"{scheduler.name!r} is a {kind}; only Try_Userpass and Try_Jobdir take try jobs"}
+    try:
+        return _added(scheduler, *(await scheduler.tryJob(job_of(body))))
+    except BadJob as error:  # a person's slip, not the scheduler's fault
+        return {"error": str(error)}
 
 
 def _added(scheduler: Any, bsid: int, brids: Mapping[int, int]) -> Mapping[str, Any]:

@@ -16,21 +16,24 @@ from typing import Any, cast
 from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, suggest
 from ..schedulers import basic, cancellers, dependent, force, timed, triggerable
 from ..schedulers.base import BaseScheduler, Clustered
+from ..schedulers.calendar import CALENDAR, Calendar
 from ..schedulers.comparing import compared
 from ..schedulers.hooks import hook_fault
 from ..schedulers.interface import SchedulerFault
 from .sources.base import ChangeSource
 from .sources.git import GitPoller
+from .try_jobdir import Try_Jobdir
+from .try_userpass import Try_Userpass
 
 GROUP = "locum.schedulers"
+_CALENDARS_NAME = f"{CALENDAR!r} is the name of the scheduler that serves stored schedules; choose another, or set cluster.calendar: false"
 STANDARD: Mapping[str, type[Clustered]] = {
     cls.__name__: cls
     for cls in (
         *(basic.SingleBranchScheduler, basic.AnyBranchScheduler, timed.Periodic, timed.Nightly),
         *(dependent.Dependent, triggerable.Triggerable, triggerable.NightlyTriggerable),
         force.ForceScheduler,
-        *(cancellers.OldBuildCanceller, cancellers.FailingBuildsetCanceller),
-        force.ForceScheduler,
+        *(Try_Jobdir, Try_Userpass),
         *(cancellers.OldBuildCanceller, cancellers.FailingBuildsetCanceller),
         GitPoller,
     )
@@ -137,11 +140,21 @@ def wanted(config: MasterConfig, catalogue: Catalogue) -> tuple[list[Wanted], li
                 if not (faults and "." in entry.type and "no plugin" in cls):  # its plugin's own fault says it already
                     faults.append(entry.fault("type", cls))
                 continue
+            if kind == "scheduler" and entry.name == CALENDAR and config.cluster.calendar:
+                faults.append(entry.fault("name", _CALENDARS_NAME))
+                continue
             unknown = list(_unknown_arguments(cls, entry))
             faults += unknown
             if not unknown:
                 found.append(Wanted(kind, entry.name, entry.digest, cls, entry.arguments))
     return found, faults
+
+
+def built_in(config: MasterConfig) -> list[Wanted]:
+    """What is there without being in the file: the calendar, which serves stored schedules."""
+    if not config.cluster.calendar:
+        return []
+    return [Wanted("scheduler", CALENDAR, "built-in", Calendar, {"name": CALENDAR})]
 
 
 def check(config: MasterConfig) -> list[Fault]:
@@ -170,7 +183,6 @@ def entries_of(config: MasterConfig) -> dict[tuple[str, str], Entry]:
 def faults_among(config: MasterConfig, made: Mapping[tuple[str, str], Clustered]) -> list[Fault]:
     """What is wrong with schedulers, change sources and steps only in the company of the others."""
     entries = entries_of(config)
-    builders = {builder.name for builder in config.builders}
     builders = {builder.name for builder in config.builders}
     schedulers = {name: instance for (kind, name), instance in made.items() if kind == "scheduler"}
     faults = [

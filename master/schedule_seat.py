@@ -54,6 +54,10 @@ class ScheduleSeat:
         stored = self._there().stored
         return None if stored is None else stored.executions.get(execution_id)
 
+    def unfinished(self) -> Sequence[Execution]:
+        stored = self._there().stored
+        return [] if stored is None else stored.executions.all()
+
     def find(self, ids: Iterable[int]) -> Deferred[list[StoredSchedule]]:
         return (
             self._there()

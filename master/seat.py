@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
 
-from ..db import buildsets, cancelling, changes
+from ..db import buildsets, cancelling, changes, schedules
 from ..db.effects import Effects, NewBuildset, NewSkip, Stamp
 from ..schedulers.catchup import Skip
 from ..schedulers.changes import Change
@@ -110,6 +110,18 @@ class Seat:
 
     def unfinished_tasks_of(self, buildset_id: int) -> Deferred[list[UnfinishedTask]]:
         return self._there().tools.remote.read(cancelling.unfinished_of, buildset_id).addCallback(_unfinished)
+
+    def results_of(self, buildset_ids: Sequence[int]) -> Deferred[dict[int, str]]:
+        def complete(found: dict[int, str | None]) -> dict[int, str]:
+            return {i: result for i, result in found.items() if result is not None}
+
+        if not buildset_ids:
+            return succeed({})
+        return self._there().tools.remote.single(buildsets.results_of, buildset_ids).addCallback(complete)
+
+    def ticks_served(self, first: int, last: int) -> Deferred[list[int]]:
+        tenure = self._there()
+        return tenure.tools.remote.single(schedules.ticks_served, tenure.id, first, last)
 
     # -- effects ----------------------------------------------------------------------------------------------------
 

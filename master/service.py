@@ -19,7 +19,7 @@ from ..db.urls import DatabaseUrl
 from ..schedulers.base import Clustered
 from ..schedulers.comparing import compared
 from .activation import Standing, bounded
-from .configuring import Catalogue, Wanted, constructor_fault, entries_of, faults_among, wanted
+from .configuring import Catalogue, Wanted, built_in, constructor_fault, entries_of, faults_among, wanted
 from .incarnation import Accusation, Incarnation, lease_times, pause
 from .logs import Log
 from .loop import Loop
@@ -29,6 +29,8 @@ from .sources.base import ChangeSource
 from .surroundings import RemoteDatabase, Surroundings
 from .tasks.lost import LostTasks
 from .tasks.runner import TaskRunner
+from .try_jobdir import Try_Jobdir
+from .try_userpass import Try_Userpass
 from .unfreezing import unfreeze
 
 RETRY_S = 2.0
@@ -282,6 +284,7 @@ class Master:
     async def _make(self, config: MasterConfig, old: Setup) -> Setup:
         """Instances for a configuration; those that are equal to the old ones are the old ones. ConfigError."""
         found, faults = wanted(config, self._catalogue)
+        found += built_in(config)
         entries = entries_of(config)
         zone_moved = old.wanted and config.cluster.timezone != self.config.cluster.timezone
         setup = Setup()
@@ -317,6 +320,8 @@ class Master:
     def _equip(self, instance: Clustered) -> None:
         if isinstance(instance, ChangeSource):
             instance.equip(self._surroundings, self._workdir() / ".sources")
+        elif isinstance(instance, (Try_Jobdir, Try_Userpass)):
+            instance.equip(self._surroundings, self.config.base_dir)
         try:
             instance.startService()  # type: ignore[no-untyped-call]
         except BaseException:

@@ -51,6 +51,10 @@ class Executions:
         """The one of that id; None: it is not unfinished."""
         return self._by_id.get(execution_id)
 
+    def all(self) -> list[Execution]:
+        """Every one of them."""
+        return list(self._by_id.values())
+
     def of(self, schedule_id: int) -> list[Execution]:
         """Those of a schedule, oldest first."""
         return sorted(self._by_schedule.get(schedule_id, {}).values(), key=lambda e: e.id)

@@ -10,11 +10,11 @@ from .catchup import Skip, decide, skipped
 from .grid import due_times
 from .hooks import hook
 from .interface import FinishedBuildset
-from .overlap import REPLACED, next_step
+from .overlap import MOST_AT_ONCE, REPLACED, next_step
 from .stored import Cause, Execution, StoredSchedule, request_of
 
-MOST_AT_ONCE = 1000
-"""Nominal times that one backfill may start."""
+CALENDAR = "calendar"
+"""The name under which it is there in every cluster, unless ``cluster.calendar`` says otherwise."""
 DISABLED = "the calendar was disabled"
 REMOVED = "the schedule was removed before it could start"
 
@@ -27,6 +27,9 @@ class Calendar(Clustered):
         await super().activate()
         await self.master.consume_buildsets(lambda buildset: buildset.scheduler == self.name)
         await self.master.stored.consume()
+        running = [e.id for e in self.master.stored.unfinished() if e.started]
+        for execution, result in (await self.master.results_of(running)).items():  # it ended while this was disabled
+            await self._ended(execution, result)
 
     # -- schedules that fall due ----------------------------------------------------------------------------------
 
@@ -96,11 +99,14 @@ class Calendar(Clustered):
 
     @hook
     async def gotBuildsetComplete(self, buildset: FinishedBuildset) -> None:
+        await self._ended(buildset.id, buildset.result)
+
+    async def _ended(self, execution_id: int, result: str) -> None:
         stored = self.master.stored
-        execution = stored.execution(buildset.id)
+        execution = stored.execution(execution_id)
         if execution is None:
             return
-        await stored.end(execution.id, buildset.result)
+        await stored.end(execution.id, result)
         others = stored.executions(execution.schedule_id)
         if not any(other.started for other in others):
             await self._start_waiting(execution.schedule_id, others)

@@ -151,6 +151,12 @@ class MasterInterface(Protocol):
     def add_buildset(self, request: BuildsetRequest) -> Deferred[tuple[int, dict[int, int]]]:
         """(buildset id, {builder id: task id})."""
 
+    def results_of(self, buildsets: Sequence[int]) -> Deferred[dict[int, str]]:
+        """{buildset id: result} of those of these that are complete."""
+
+    def ticks_served(self, first: int, last: int) -> Deferred[list[int]]:
+        """This scheduler's due times at ``first <= t <= last`` that have a buildset."""
+
     @property
     def stored(self) -> StoredSchedules:
         """What only the calendar needs."""

@@ -52,6 +52,7 @@ class OnlyIfChanged(AbsoluteSourceStamps):
         self.fileIsImportant = importance_argument(fileIsImportant)
         self.onlyImportant = flag_argument("onlyImportant", onlyImportant)
         self.reason: str
+        self.askedFor: bool
         self._served: bool | None = None
         """what onlyIfChanged was at the last due time that was served or skipped for it; None: there was none yet"""
 
@@ -85,13 +86,14 @@ class OnlyIfChanged(AbsoluteSourceStamps):
         return found if self.branch is NOT_GIVEN or self.branch is None else {**found, "branch": self.branch}
 
     @hook
-    async def fire(self, nominal: int) -> None:
+    async def fire(self, nominal: int | None) -> None:
         """One due time is served: ask for work, or record why not."""
         before, self._served = self._served, self.onlyIfChanged
         if before is not self._served:
             await self.setState(_SERVED, self._served)
         pending = self.master.classifications()
-        if self.onlyIfChanged and before and not any(pending.values()) and not self.forced_at(nominal):
+        nothing_new = self.onlyIfChanged and before and not any(pending.values())
+        if nominal is not None and nothing_new and not self.askedFor and not self.forced_at(nominal):
             await self.master.record_skips([Skip(nominal, nominal, 1, NOTHING_CHANGED)])
         elif pending:
             numbers = sorted(pending)

@@ -11,6 +11,9 @@ UNFINISHED: Final = "overlap skip: the run before it was unfinished"
 ONE_WAITS: Final = "overlap queue: one is waiting already"
 REPLACED: Final = "overlap replace: a newer one came before it had started"
 
+MOST_AT_ONCE: Final = 1000
+"""Nominal times that one backfill may start."""
+
 Step = Literal["start", "wait", "skip", "replace"]
 
 

@@ -121,6 +121,9 @@ class StoredSchedules(Protocol):
     def execution(self, execution_id: int) -> Execution | None:
         """An unfinished one by its id."""
 
+    def unfinished(self) -> Sequence[Execution]:
+        """Those of all schedules that were unfinished when this turn began."""
+
     def find(self, ids: Iterable[int]) -> Deferred[list[StoredSchedule]]:
         """The schedules of these ids that there are."""
 

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from .base import BaseScheduler, to_datetime
+from .base import to_datetime
 from .basic import duration_argument
 from .catchup import Policy, Skip, decide, skipped, start_of
 from .cron import CronRule
 from .cron_fields import CronError
-from .grid import PeriodicRule, TimeRule
+from .grid import PeriodicRule, TimeRule, due_times
 from .hooks import hook
 from .only_if_changed import OnlyIfChanged
+from .overlap import MOST_AT_ONCE
+from .overlapping import RUNS, Overlapping
 
 TICK = "tick"
 _STATE = "ticks"
@@ -22,8 +24,8 @@ _FORMER = "former_rules"
 _FORMER_KEPT = 100
 
 
-class Timed(BaseScheduler):
-    """One buildset for each due time of a rule, or a recorded skip, as ``catch_up``, ``grace`` and ``jitter`` say.
+class Timed(Overlapping):
+    """One buildset for each due time of a rule, or a recorded skip, as ``catch_up``, ``grace``, ``jitter`` and ``overlap`` say.
 
     Subclasses give ``rule(anchor)`` and ``fingerprint()``, a JSON value that changes when the rule does.
     """
@@ -121,6 +123,9 @@ class Timed(BaseScheduler):
 
     @hook
     async def gotTimer(self, key: str, due: datetime) -> None:
+        if key == RUNS:
+            await self.look_again()
+            return
         if key != TICK:
             raise ValueError(f"{type(self).__name__} knows no timer {key!r}")
         # The instance is a fresh one after anything that did not commit, so what it remembers is what the database has.
@@ -135,7 +140,7 @@ class Timed(BaseScheduler):
             self._next_due,
         )
         for nominal in decision.serve:
-            await self.fire(nominal)
+            await self.serve(nominal)
         if decision.skips:
             await self.master.record_skips(decision.skips)
         self._ticks = {**state, "examined": decision.examined}
@@ -144,9 +149,29 @@ class Timed(BaseScheduler):
         await self.master.set_timer(TICK, decision.wake_at)
 
     @hook
-    async def fire(self, nominal: int) -> None:
-        """One due time is served: ask for work."""
+    async def fire(self, nominal: int | None) -> None:
         await self.addBuildsetForSourceStampsWithDefaults(reason=self.reason, due_at=nominal)
+
+    @hook
+    async def backfill(self, first: int, last: int) -> Mapping[str, Any]:
+        """A buildset for each time of its rule at ``first <= t <= last`` that has none; the grid does not move.
+
+        They run one after another, or all at once if ``overlap`` is ``allow``.
+        """
+        last = min(last, self._ticks["examined"])  # what comes later is served when it is due
+        times = due_times(self.rule(self._ticks["anchor"]), first - 1, last, MOST_AT_ONCE + 1)
+        if len(times) > MOST_AT_ONCE:
+            return {"error": f"that is more than {MOST_AT_ONCE} times; backfill a shorter time"}
+        served = set(await self.master.ticks_served(first, last)).union(self._waiting)
+
+        async def serve_all() -> None:
+            for nominal in times:
+                if nominal not in served:
+                    await self.serve(nominal, in_line=True)
+
+        waiting = len(self._waiting)
+        added = await self._asked(serve_all)
+        return {"buildsets": added, "waiting": len(self._waiting) - waiting, "served_before": len(served)}
 
     def getPendingBuildTimes(self) -> list[datetime]:
         due = self.master.timers().get(TICK) if self.active else None

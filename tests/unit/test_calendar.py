@@ -252,6 +252,16 @@ def test_replace_stops_the_old_one_first_and_keeps_only_the_newest(scene):
     assert scene.skips(made) == []
 
 
+def test_one_that_ended_while_the_calendar_was_disabled_holds_nothing_up(scene):
+    made = scene.add()
+    scene.bench.advance(12)
+    scene.bench.disable()
+    scene.finish_all(made)
+    scene.bench.enable()
+    scene.bench.advance(10)
+    assert scene.due(made) == [(10.0, "success"), (20.0, "started")]
+
+
 def test_allow_runs_beside(scene):
     made = scene.add(overlap="allow")
     scene.bench.advance(35)
