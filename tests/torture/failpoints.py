@@ -1,6 +1,6 @@
 """The fail points of the product that a run crashes and freezes masters at, and what makes a master come to each.
 
-A master with ``LOCUM_FAIL_POINT=trace`` tells which points it comes to; a test holds that against this list.
+A master with ``LOCUM_FAIL_POINT=trace`` tells which points it comes to; a test looks for each of these in the source.
 """
 
 from __future__ import annotations
