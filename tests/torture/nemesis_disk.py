@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import tempfile
@@ -24,12 +23,15 @@ class Disk:
         if not self.small:
             raise AssertionError(f"{self.folder} is on a disk that others use, too")
         room = os.statvfs(self.folder)
-        with (
-            self._ballast.open("wb") as file,
-            contextlib.suppress(OSError),
-        ):  # others write meanwhile: it may be full now
-            os.posix_fallocate(file.fileno(), 0, room.f_bavail * room.f_frsize)
-        return self._ballast.stat().st_size
+        taken, piece = 0, room.f_bavail * room.f_frsize
+        with self._ballast.open("wb") as file:
+            while piece >= room.f_frsize:  # whoever else writes here may take some of what was free just now
+                try:
+                    os.posix_fallocate(file.fileno(), taken, piece)
+                    taken += piece
+                except OSError:
+                    piece //= 2
+        return taken
 
     def empty(self) -> None:
         """Give the room back."""

@@ -54,11 +54,12 @@ def test_a_disk_is_full_until_it_is_emptied(tmp_path: Path) -> None:
     if not disk.small:
         pytest.skip("this process may not mount a tmpfs")
     try:
+        (disk.folder / "some").write_bytes(b"x" * 300_000)
         assert disk.fill() > 1_000_000
         with pytest.raises(OSError, match="No space left"):
-            (disk.folder / "more").write_bytes(b"x" * 100_000)
+            (disk.folder / "more").write_bytes(b"x" * 10_000)
         disk.empty()
-        (disk.folder / "more").write_bytes(b"x" * 100_000)
+        (disk.folder / "more").write_bytes(b"x" * 10_000)
     finally:
         disk.close()
     assert not list(disk.folder.iterdir())
