@@ -96,8 +96,8 @@ def force(
     buildset = answer.get("buildset")
     complete = None
     if wait and isinstance(buildset, int):
-        complete = polled(database, lambda conn: _completed(conn, buildset), 0.25, timeout)
-    return _told(found, buildset, complete, as_json, wait)
+        complete = polled(database, lambda conn: completed(conn, buildset), 0.25, timeout)
+    return told(found, buildset, complete, as_json, wait)
 
 
 def _send(conn: Any, scheduler: str, key: str, body: dict[str, Any]) -> messages.Sent:
@@ -162,7 +162,8 @@ def _wrong_form(found: dict[str, Any], scheduler: str, errors: dict[str, str], a
     return 1
 
 
-def _completed(conn: Any, buildset_id: int) -> BuildsetLine | None:
+def completed(conn: Any, buildset_id: int) -> BuildsetLine | None:
+    """The buildset once it is complete."""
     found = requested.one(conn, buildset_id)
     return found if found.completed_at is not None else None
 
@@ -175,7 +176,8 @@ def _unanswered(found: dict[str, Any], scheduler: str, as_json: bool, wait: bool
     return 1 if wait else 0
 
 
-def _told(found: dict[str, Any], buildset: Any, complete: BuildsetLine | None, as_json: bool, wait: bool) -> int:
+def told(found: dict[str, Any], buildset: Any, complete: BuildsetLine | None, as_json: bool, wait: bool) -> int:
+    """Say what became of a request that was answered; the exit code."""
     result = complete.result if complete else None
     if as_json:
         done = {"result": result, "completed_at": iso(complete.completed_at)} if complete else {}

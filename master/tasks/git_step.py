@@ -6,12 +6,14 @@ A password in a URL reaches git by the environment only (arguments can be read b
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ...config.builders import StepSection
@@ -81,6 +83,9 @@ async def run_git(run: StepRun, section: StepSection) -> int:
     checkout = _Checkout(run, section, source, run.place(section.workdir))
     revision = await checkout.bring()
     run.output.line(f"checked out {revision} of {source.shown}")
+    stamp = _stamp(run, section)
+    if stamp is not None and "patch" in stamp:
+        await checkout.apply(stamp["patch"])
     run.found({"got_revision": revision})
     return 0
 
@@ -147,6 +152,23 @@ class _Checkout:
         if self.section.clean:
             await self._git("clean", "-ffdxq", what="git clean")
         return revision
+
+    async def apply(self, given: Mapping[str, Any]) -> None:
+        """Change what is checked out as a source stamp's patch says. StepFailed: it does not apply.
+
+        It goes into the index too, so that the next checkout takes all of it away again. Git itself refuses what would
+        lead out of the work directory.
+        """
+        patch, level, subdir = _patch(given)
+        file = self.folder / ".git" / "locum.patch"
+        await self.run.in_thread(file.write_bytes, patch)
+        where = [f"--directory={subdir}"] if subdir else []
+        arguments = ("apply", "--index", "--whitespace=nowarn", f"-p{level}", *where, "--", str(file))
+        ending = await self._run(arguments)
+        await self.run.in_thread(file.unlink)
+        if not ending.succeeded:
+            raise StepFailed(f"the source stamp's patch does not apply to {self.source.shown}", ending.number)
+        self.run.output.line(f"applied a patch of {len(patch)} bytes")
 
     async def _fetched(self) -> str:
         """The wanted commit's full name, after what had to be fetched."""
@@ -230,6 +252,21 @@ class _Checkout:
         for number, (key, value) in enumerate(settings.items()):
             made |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
         return made
+
+
+def _patch(given: Mapping[str, Any]) -> tuple[bytes, int, str]:
+    """(diff, level, folder) of a source stamp's patch. StepFailed."""
+    level, subdir = given.get("level", 1), given.get("subdir") or ""
+    try:
+        encoded = given.get("body_base64")
+        patch = str(given.get("body") or "").encode() if encoded is None else base64.b64decode(encoded, validate=True)
+    except (TypeError, ValueError):
+        raise StepFailed("the source stamp's patch cannot be read") from None
+    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 100:
+        raise StepFailed(f"the source stamp's patch has no usable level: {level!r:.40}")
+    if not isinstance(subdir, str) or subdir.startswith(("/", "-")) or ".." in subdir.split("/"):
+        raise StepFailed(f"the source stamp's patch is for {subdir!r:.80}, which is not a folder of the repository")
+    return patch, level, subdir
 
 
 def _full(branch: str | None) -> str:
