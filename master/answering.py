@@ -11,16 +11,12 @@ from ..schedulers.force import ForceScheduler
 from ..schedulers.parameters import CollectedValidationError
 from ..schedulers.try_jobs import BadJob, job_of
 from ..schedulers.trying import TryBase
-from ..schedulers.try_jobs import BadJob, job_of
-from ..schedulers.trying import TryBase
 
 
 def serving(message: Message) -> Callable[[Any], Any]:
     """The function that answers ``message`` inside a turn of its scheduler."""
     if message.kind == "force":
         return lambda scheduler: _force(scheduler, message.body)
-    if message.kind == "try":
-        return lambda scheduler: _try(scheduler, message.body)
     if message.kind == "try":
         return lambda scheduler: _try(scheduler, message.body)
     if message.kind == "trigger":
@@ -101,16 +97,6 @@ async def _trigger(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]
     if not isinstance(answer, tuple):
         return {"buildset": None, "tasks": {}}  # kept for later
     return _added(scheduler, *answer)
-
-
-async def _try(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    if not isinstance(scheduler, TryBase):
-        kind = type(scheduler).__name__
-        return {"error": f"{scheduler.name!r} is a {kind}; only Try_Userpass and Try_Jobdir take try jobs"}
-    try:
-        return _added(scheduler, *(await scheduler.tryJob(job_of(body))))
-    except BadJob as error:  # a person's slip, not the scheduler's fault
-        return {"error": str(error)}
 
 
 async def _try(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -24,8 +24,6 @@ from .sources.base import ChangeSource
 from .sources.git import GitPoller
 from .try_jobdir import Try_Jobdir
 from .try_userpass import Try_Userpass
-from .try_jobdir import Try_Jobdir
-from .try_userpass import Try_Userpass
 
 GROUP = "locum.schedulers"
 _CALENDARS_NAME = f"{CALENDAR!r} is the name of the scheduler that serves stored schedules; choose another, or set cluster.calendar: false"
@@ -35,7 +33,6 @@ STANDARD: Mapping[str, type[Clustered]] = {
         *(basic.SingleBranchScheduler, basic.AnyBranchScheduler, timed.Periodic, timed.Nightly),
         *(dependent.Dependent, triggerable.Triggerable, triggerable.NightlyTriggerable),
         force.ForceScheduler,
-        *(Try_Jobdir, Try_Userpass),
         *(Try_Jobdir, Try_Userpass),
         *(cancellers.OldBuildCanceller, cancellers.FailingBuildsetCanceller),
         GitPoller,

@@ -31,8 +31,6 @@ from .tasks.lost import LostTasks
 from .tasks.runner import TaskRunner
 from .try_jobdir import Try_Jobdir
 from .try_userpass import Try_Userpass
-from .try_jobdir import Try_Jobdir
-from .try_userpass import Try_Userpass
 from .unfreezing import unfreeze
 
 RETRY_S = 2.0
@@ -324,8 +322,6 @@ class Master:
             instance.equip(self._surroundings, self._workdir() / ".sources")
         elif isinstance(instance, (Try_Jobdir, Try_Userpass)):
             instance.equip(self._surroundings, self.config.base_dir)
-        elif isinstance(instance, (Try_Jobdir, Try_Userpass)):
-            instance.equip(self._surroundings, self.config.base_dir)
         try:
             instance.startService()  # type: ignore[no-untyped-call]
         except BaseException:
@@ -408,8 +404,6 @@ class Master:
             self._runner.wake()
         if topics & {"answers", "finished"} and self._runner is not None:
             self._runner.heard()
-        if "cancelled" in topics and self._runner is not None:
-            self._runner.cancelled()
         if "cancelled" in topics and self._runner is not None:
             self._runner.cancelled()
         if "masters" in topics and self._lost_loop is not None:
