@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..db import crash_hint, members, wakeups
@@ -272,17 +273,22 @@ class BlockWatch(_Thread):
         told: Any = None
         asked = False
         looked_at, used = self._boottime(), _processor_s()
+        answered, waited = 0.0, _waited_s()
         while not self.stopped.wait(self._limit_s / 4):
             passed, worked = self._boottime() - looked_at, _processor_s() - used
             looked_at, used = looked_at + passed, used + worked
             if passed > self._limit_s and worked < passed / 2:
                 continue  # this thread stood still too and nothing was computed: frozen, and no scheduler is to blame
-            late = looked_at - self._answered
+            if self._answered != answered:
+                answered, waited = self._answered, _waited_s()
+            late = looked_at - answered
             running = self._running()
             if late < self._limit_s:
                 told, asked = None, False
                 self._call(self._answer)
             elif running is not None and running is not told:
+                if _longest_wait(waited) > late / 2:
+                    continue  # others have the processor: it would answer if it were let
                 told = running
                 self._on_block(running, late)
             elif not asked:
@@ -294,6 +300,21 @@ def _processor_s() -> float:
     """How long this process has computed, in seconds."""
     times = os.times()
     return times.user + times.system
+
+
+def _waited_s() -> dict[str, float]:
+    """How long each thread of this process has been kept from a processor that it was ready for, in seconds."""
+    waited = {}
+    for thread in os.listdir("/proc/self/task"):
+        # A thread may end meanwhile, and kernels can be built without these figures.
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            waited[thread] = int(Path(f"/proc/self/task/{thread}/schedstat").read_text().split()[1]) / 1e9
+    return waited
+
+
+def _longest_wait(before: Mapping[str, float]) -> float:
+    """Of all threads, the longest wait since ``before``: whoever holds the interpreter may be the one that waits."""
+    return max((waited - before.get(thread, 0.0) for thread, waited in _waited_s().items()), default=0.0)
 
 
 def _next_in_ring(me: str, keys: Mapping[str, int]) -> str | None:
