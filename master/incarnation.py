@@ -378,7 +378,7 @@ class Incarnation:
                 tenure.message(message.id, serving(message))
 
     async def _read_failed(self) -> None:
-        wanting = [tenure for tenure in self.activation.tenures.values() if tenure.consumes_failed]
+        wanting = [tenure for tenure in self.activation.tenures.values() if tenure.failed.consuming]
         if wanting:
             rows = await self.databases.work.single(cancelling.failed)
             for tenure in wanting:

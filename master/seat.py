@@ -152,7 +152,9 @@ class Seat:
         return self._effect(lambda effects: effects.cancel_buildsets.__setitem__(buildset_id, why))
 
     def consume_failed_tasks(self, consider: Callable[[FailedTask], bool]) -> Deferred[None]:
-        self._there().consume_failed(consider)
+        tenure = self._there()
+        tenure.failed.consume(consider)
+        tenure.tools.look_for_failed()
         return succeed(None)
 
     def consume_changes(self, consider: Callable[[Change], bool | None]) -> Deferred[None]:

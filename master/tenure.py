@@ -34,10 +34,10 @@ from .causes import (
     ChangeCame,
     MessageCame,
     ScheduleDue,
-    TaskFailed,
     TimerFired,
     TriedAgain,
 )
+from .failed_intake import FailedIntake
 from .intake import ChangeIntake, Intake
 from .logs import Log
 from .reading import change_of, finished_of
@@ -125,9 +125,7 @@ class Tenure:
         self._messages: deque[MessageCame] = deque()
         self._known_messages: set[int] = set()
         self._again: deque[TriedAgain] = deque()
-        self._consider_failed: Callable[[FailedTask], bool] | None = None
-        self._failed_tasks: deque[TaskFailed] = deque()
-        self._known_failed: set[int] = set()
+        self.failed = FailedIntake()
         self._own: deque[Deferred[OpenTurn]] = deque()
         self.activated = False
         """whether the present instance's first turn has succeeded"""
@@ -200,9 +198,7 @@ class Tenure:
 
     def _deactivate(self, scheduler: Clustered) -> Deferred[None]:
         self.seat.close()
-        self._consider_failed = None
-        self._failed_tasks.clear()
-        self._known_failed.clear()
+        self.failed.stop()
         self.changes.stop()
         self.finished.stop()
         if self.stored is not None:
@@ -283,26 +279,9 @@ class Tenure:
             self._messages.append(MessageCame(number, serve, []))
             self.pump()
 
-    def consume_failed(self, consider: Callable[[FailedTask], bool]) -> None:
-        """The present instance wants to hear of failed tasks."""
-        self._consider_failed = consider
-        self.tools.look_for_failed()
-
-    @property
-    def consumes_failed(self) -> bool:
-        """Whether it does."""
-        return self._consider_failed is not None
-
     def failed_tasks(self, found: Sequence[FailedTask]) -> None:
         """All failed tasks beside which others have not come to rest; those that are new are causes."""
-        self._known_failed &= {task.id for task in found}
-        for task in found:
-            if self._consider_failed is None or task.id in self._known_failed:
-                continue
-            cause = TaskFailed(task)
-            if not self._is_blocked(cause.stream) and self._consider_failed(task):
-                self._known_failed.add(task.id)
-                self._failed_tasks.append(cause)
+        self.failed.offer(found, self._is_blocked)
         self.pump()
 
     def own_turn(self) -> Deferred[OpenTurn]:
@@ -348,8 +327,9 @@ class Tenure:
             return self._messages.popleft()
         if self._again:
             return self._again.popleft()
-        if self._failed_tasks:
-            return self._failed_tasks.popleft()
+        failed = self.failed.next()
+        if failed is not None:
+            return failed
         for intake, stream in ((self.changes, "change"), (self.finished, "finished")):
             if intake.consuming and not self._is_blocked(stream):
                 found = intake.next()
