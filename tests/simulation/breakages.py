@@ -87,6 +87,11 @@ def _trust_from_the_answer(self: membership.Membership, asked_at: float) -> None
     _TRUST(self, self._surroundings.boottime())
 
 
+async def _judge_by_silence(self: membership.Membership, master: members.Master, silent_s: float) -> None:
+    if silent_s >= self.times.heartbeat_s + 1.0:
+        await self._declare(master, "it is silent", lease_ended=False)
+
+
 def _since_active(rule: Any, policy: Any, examined: int, now: int, active_since: int, *more: Any) -> Any:
     return _DECIDE(rule, policy, max(examined, min(active_since, now)), now, active_since, *more)
 
@@ -149,8 +154,8 @@ BREAKAGES: dict[str, Breakage] = {
         _statement(orders, "_DISABLE", ("incarnation = NULL, term = term + 1", "incarnation = NULL")), "P1"
     ),
     "moving without a new term": Breakage(_statement(orders, "_MOVE", ("term = term + 1, ", "")), "P1"),
-    "lost without asking when it beat": Breakage(
-        _statement(members, "_LOST", (" AND beats = :beats", " AND :beats >= 0"), (":lease_ended = 0", "1 = 1")),
+    "lost by silence alone": Breakage(
+        _other(membership.Membership, "_judge", _judge_by_silence),
         "P1",
         chances={"slow": 0.05},
         every={"freeze": 4.0, "cut off": 6.0, "clock": 0.0},
@@ -158,8 +163,8 @@ BREAKAGES: dict[str, Breakage] = {
     "trust from the answer on": Breakage(
         _other(membership.Membership, "_trust", _trust_from_the_answer),
         "P1",
-        chances={"slow": 0.3, "freeze after": 0.004},
-        every={"cut off": 5.0, "freeze": 8.0, "clock": 0.0, "kill": 0.0},
+        chances={"slow beat": 0.6, "kill before": 0.0, "kill after": 0.0},
+        every={"cut off": 3.0, "freeze": 8.0, "clock": 0.0, "kill": 0.0},
     ),
     "history not written": Breakage(
         _other(holding, "_RECORD", Statement("SELECT :why FROM {rows(id bigint)} AS r")), "P1"
@@ -195,15 +200,17 @@ BREAKAGES: dict[str, Breakage] = {
         shape="tasks",
     ),
     "a change passed over": Breakage(_other(Feed, "after", _skipping_one), "P3"),
-    "enabling off the record": Breakage(
-        _other(orders, "_SKIP", Statement("SELECT :id, :first, :last, :count")), "P3"
-    ),
+    "enabling off the record": Breakage(_other(orders, "_SKIP", Statement("SELECT :id, :first, :last, :count")), "P3"),
     "a source's turn in pieces": Breakage(
         _other(seat.Seat, "turn", _no_turn), "P", chances={"unknown commit": 0.2}, every=KILLS
     ),
     "ticks since it is active": Breakage(_other(timed, "decide", _since_active), "P4", every=KILLS),
     "the calendar in UTC": Breakage(
-        _other(timed.Nightly, "rule", lambda self, anchor: self._rule_in("UTC")), "P4", shape="long", chances={}, every={}
+        _other(timed.Nightly, "rule", lambda self, anchor: self._rule_in("UTC")),
+        "P4",
+        shape="long",
+        chances={},
+        every={},
     ),
     "a fired timer stays": Breakage(
         _statement(

@@ -49,7 +49,9 @@ class Guard:
             return
         other = world.live_commands.get(self.task)
         if other is not None and not world.jumped:
-            world.violate(f"P6: {self.name} starts on {self._process} while {other.name} of {other._process} still runs")
+            world.violate(
+                f"P6: {self.name} starts on {self._process} while {other.name} of {other._process} still runs"
+            )
         world.live_commands[self.task] = self
         world.note(f"{self.name} starts on {self._process}")
         self._tell(3, f"started {NO_PID + self.task}\n".encode())

@@ -93,7 +93,9 @@ def main() -> int:
     if given.replay is not None:
         return _replay(given.replay, given.whole)
     first, _, last = given.seeds.partition(":")
-    seeds: Iterable[int] = itertools.count(int(first)) if given.forever else range(int(first), int(last or 0) or int(first) + 1)
+    seeds: Iterable[int] = (
+        itertools.count(int(first)) if given.forever else range(int(first), int(last or 0) or int(first) + 1)
+    )
     figures, next_word = Figures(), time.monotonic() + EVERY_S
     tell = partial(one, shape=given.shape, shorter=given.shorter, breakage=given.broken)
     for report in _reports(tell, seeds, given.jobs):
@@ -111,7 +113,9 @@ def main() -> int:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description="Simulate many clusters; print the seeds in which a promise was broken.")
+    parser = argparse.ArgumentParser(
+        description="Simulate many clusters; print the seeds in which a promise was broken."
+    )
     parser.add_argument("--seeds", default="0:100", metavar="A:B", help="from A up to, not including, B; or just one")
     parser.add_argument("--forever", action="store_true", help="go on from the first seed until it is stopped")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="play one plan again")

@@ -87,9 +87,7 @@ def _every_third(number: int, branch: str) -> bool:
 def _periodic(name: str, seconds: float, catch_up: str = "one", more: str = "", **given: Any) -> Spec:
     arguments = f"periodicBuildTimer: {seconds:g}, catch_up: {catch_up}" + (f", {more}" if more else "")
     given.setdefault("type", "SimPeriodic")
-    return Spec(
-        name, role="ticks", arguments=arguments, period_us=round(seconds * 1e6), catch_up=catch_up, **given
-    )
+    return Spec(name, role="ticks", arguments=arguments, period_us=round(seconds * 1e6), catch_up=catch_up, **given)
 
 
 def _nightly(name: str, arguments: str, due: Callable[[int, int], list[int]]) -> Spec:
@@ -225,7 +223,9 @@ def configuration(
         if spec.name not in variant.without:
             lines[spec.kind] += spec.line(generations.get(spec.name, 0))
     if variant.faulty:
-        lines["scheduler"] += "  - { type: SimPeriodic, name: faulty, builderNames: [unit], periodicBuildTimer: 3, jitter: 4 }\n"
+        lines["scheduler"] += (
+            "  - { type: SimPeriodic, name: faulty, builderNames: [unit], periodicBuildTimer: 3, jitter: 4 }\n"
+        )
     body = "".join(text for text in lines.values() if text.count("\n") > 1)
     return parse((head + body).encode(), "sim.yaml", {}, folder)
 

@@ -93,7 +93,7 @@ class Plan:
     def from_json(cls, text: str) -> Plan:
         """What ``to_json`` wrote."""
         found = json.loads(text)
-        ops = tuple(Op(op["at_s"], op["deed"], tuple(op["detail"])) for op in found.pop("ops"))
+        ops = tuple(Op(op["at_s"], op["deed"], _as_tuples(op["detail"])) for op in found.pop("ops"))
         kept = {key: found.pop(key) for key in ("faults", "schedulers")}
         tuples = {key: None if value is None else tuple(value) for key, value in kept.items()}
         return cls(ops=ops, **found, **tuples)
@@ -107,9 +107,11 @@ class Plan:
         """The same cluster, with other chances for some faults and other deeds."""
         rng = random.Random(f"stirred {self.seed}")
         weights = {**self.weights, **every}
-        return replace(
-            self, chances={**self.chances, **chances}, weights=weights, ops=tuple(_ops(rng, self, weights))
-        )
+        return replace(self, chances={**self.chances, **chances}, weights=weights, ops=tuple(_ops(rng, self, weights)))
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def draw(seed: int, shape: str | None = None) -> Plan:

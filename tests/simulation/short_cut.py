@@ -1,11 +1,14 @@
-"""A shorter way from a ``Statement`` to the driver, for speed: what SQLAlchemy does between them is most of a story's cost.
+"""A shorter way from a transaction's function to the driver, for speed: what SQLAlchemy does between them is most of a
+story's cost.
 
-The SQL text, the transaction around it, the connection and the file are the product's own; only the execution of a
-single statement and its rows are made here. A test tells the same story both ways, to the last digit of its digest.
+The functions, the SQL text, the connection's settings and the file are the product's own; only the execution of a
+statement, its rows, and BEGIN and COMMIT around them are made here. A test tells the same stories both ways, to the last
+digit of their digests.
 """
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -13,10 +16,11 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from locum.db import sql
+from locum.db import sql, upgrading
+from locum.db.database import Database
+from locum.db.errors import translated
 from locum.db.sql import Statement
 from sqlalchemy import exc
-from sqlalchemy.engine import Connection
 
 
 class Rows:
@@ -58,19 +62,31 @@ class Rows:
         return Rows([row[0] for row in self._rows], self.rowcount)
 
 
+_CALL, _CLOSE = Statement.__call__, Database.close
 _made: dict[Statement, tuple[str, Callable[..., Any] | None]] = {}
+_open: dict[Database, Connection] = {}
 
 
-def _execute(self: Statement, conn: Connection, **parameters: Any) -> Any:
+class Connection:
+    """As much of a SQLAlchemy connection as the functions of ``db`` use."""
+
+    class dialect:
+        name = "sqlite"
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self.raw = raw
+
+
+def _execute(self: Statement, conn: Any, **parameters: Any) -> Any:
+    if not isinstance(conn, Connection):
+        return _CALL(self, conn, **parameters)
     for name, value in parameters.items():
         if isinstance(value, str):
             sql._refuse_unstorable(name, value)
-    raw = conn.connection.driver_connection
-    assert isinstance(raw, sqlite3.Connection)
     known = _made.get(self)
     text = known[0] if known else self.clause("sqlite").text.replace("\\:", ":")
     try:
-        cursor = raw.execute(text, parameters)
+        cursor = conn.raw.execute(text, parameters)
         rows = cursor.fetchall() if cursor.description else []
     except sqlite3.Error as error:
         raise exc.DBAPIError.instance(text, parameters, error, sqlite3.Error) from error
@@ -80,12 +96,57 @@ def _execute(self: Statement, conn: Connection, **parameters: Any) -> Any:
         known = _made[self] = text, row
     if known[1] is not None:
         rows = [known[1](row) for row in rows]
-    return Rows(rows, cursor.rowcount if not rows else max(cursor.rowcount, len(rows)))
+    return Rows(rows, cursor.rowcount)
+
+
+def _transaction(real: Callable[..., Any], begin: str, end: str) -> Callable[..., Any]:
+    """``Database.write`` and its like, with ``begin`` and ``end`` around the function."""
+
+    def run(self: Database, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if function.__module__ == upgrading.__name__:  # it asks SQLAlchemy itself
+            return real(self, function, *args, **kwargs)
+        conn = _open.get(self)
+        if conn is None:
+            conn = _open[self] = Connection(self._connect_sqlite())
+        try:
+            if begin:
+                conn.raw.execute(begin)
+            answer = function(conn, *args, **kwargs)
+            if end:
+                conn.raw.execute(end)
+            return answer
+        except Exception as error:
+            known = translated(error)
+            if known is None or known is error:
+                raise
+            raise known from error
+        finally:
+            if conn.raw.in_transaction:
+                conn.raw.rollback()
+
+    run.__name__ = real.__name__
+    return run
+
+
+def _close(self: Database) -> None:
+    conn = _open.pop(self, None)
+    if conn is not None:
+        conn.raw.close()
+    _CLOSE(self)
 
 
 @contextmanager
 def taken() -> Iterator[None]:
-    """While this lasts, statements go the shorter way."""
+    """While this lasts, everything but the check of the schema goes the shorter way."""
     _made.clear()
-    with mock.patch.object(Statement, "__call__", _execute):
+    with contextlib.ExitStack() as stack:
+        for name, begin, end in (
+            ("write", "BEGIN IMMEDIATE", "COMMIT"),
+            ("read", "BEGIN", "ROLLBACK"),
+            ("single", "", ""),
+        ):
+            short = _transaction(getattr(Database, name), begin, end)
+            stack.enter_context(mock.patch.object(Database, name, short))
+        stack.enter_context(mock.patch.object(Database, "close", _close))
+        stack.enter_context(mock.patch.object(Statement, "__call__", _execute))
         yield

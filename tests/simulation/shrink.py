@@ -63,7 +63,9 @@ class _Shrinking:
 
     def _without(self, what: str) -> None:
         """Delta debugging of one of the plan's lists: ever smaller pieces are left out, while it still fails."""
-        items: Sequence[Any] = getattr(self.best.plan, what) or (tuple(self.best.plan.specs) if what == "schedulers" else ())
+        items: Sequence[Any] = getattr(self.best.plan, what) or (
+            tuple(self.best.plan.specs) if what == "schedulers" else ()
+        )
         size = len(items)
         while size >= 1 and items and self._time_left():
             start = 0
@@ -92,7 +94,9 @@ def _with(plan: Plan, what: str, items: Sequence[Any]) -> Plan:
     # What is done to a scheduler that is not there any more is not done.
     ops = tuple(op for op in plan.ops if not (op.detail and op.detail[0] in names - kept))
     ops = tuple(
-        replace(op, detail=(op.detail[0], *(tuple(n for n in some if n in kept) for some in op.detail[1:3]), *op.detail[3:]))
+        replace(
+            op, detail=(op.detail[0], *(tuple(n for n in some if n in kept) for some in op.detail[1:3]), *op.detail[3:])
+        )
         if op.deed == "reconfigure"
         else op
         for op in ops

@@ -29,7 +29,6 @@ from locum.master import service
 from locum.master.tasks import lost as lost_module
 from twisted.internet.defer import Deferred
 from twisted.logger import formatEvent, globalLogPublisher
-from twisted.python.failure import Failure
 
 from . import load, short_cut
 from .model import Model
@@ -333,7 +332,9 @@ class Story:
         """Go on to a few seconds before something falls due, if that is far away."""
         found = self.model.raw.execute("SELECT min(due) FROM timers WHERE due > ?", (self.world.wall_us,)).fetchone()
         if found[0] is not None:
-            left_us = int(found[0]) - self.world.wall_us - int((3 + 9 * self.world.roll("early", str(found[0]))) * SECOND)
+            left_us = (
+                int(found[0]) - self.world.wall_us - int((3 + 9 * self.world.roll("early", str(found[0]))) * SECOND)
+            )
             if left_us > 20 * SECOND:
                 self.world.skip(left_us)
 
@@ -352,9 +353,7 @@ class Story:
 
     # -- reconfiguring ------------------------------------------------------------------------------------------------
 
-    def _plan_variant(
-        self, name: str | None, without: Any, changed: Any, heartbeat: str | None, faulty: bool
-    ) -> None:
+    def _plan_variant(self, name: str | None, without: Any, changed: Any, heartbeat: str | None, faulty: bool) -> None:
         self._generation += 1
         generations = tuple((c, self._generation) for c in changed)
         self._reconfigure(name, load.Variant(tuple(without), generations, heartbeat or "", faulty))
@@ -553,14 +552,13 @@ def simulate(plan: Plan, *, peace: bool = True, fast: bool = True) -> Report:
     with tempfile.TemporaryDirectory(prefix="locum-sim-", dir=base) as folder:
         violation = ""
         story = Story(plan, Path(folder))
-        try:
-            with _surroundings(story, fast):
-                try:
-                    story.run(peace)
-                except Violation as broken:
-                    violation = str(broken)
-        finally:
-            story.close()
+        with _surroundings(story, fast):
+            try:
+                story.run(peace)
+            except Violation as broken:
+                violation = str(broken)
+            finally:
+                story.close()
     world = story.world
     report = Report(
         plan, world.steps, story.model.commits, world.seconds, world.skipped_us / SECOND, world.digest, violation,

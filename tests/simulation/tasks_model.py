@@ -104,9 +104,7 @@ class TasksModel:
         moved = (old.state, new.state)
         if how not in _MOVES.get(moved, ()):
             raise Violation(f"P6: {how} made {new} of {old}")
-        self._running[new.builder] = (
-            self._running.get(new.builder, 0) + (new.state in RUNNING) - (old.state in RUNNING)
-        )
+        self._running[new.builder] = self._running.get(new.builder, 0) + (new.state in RUNNING) - (old.state in RUNNING)
         if new.attempt != old.attempt + (how == "claim"):
             raise Violation(f"P6: {how} made attempt {new.attempt} of attempt {old.attempt}: task {new.id}")
         me = args[0]
@@ -141,7 +139,9 @@ class TasksModel:
         if new.state != policy:
             raise Violation(f"P6: {old} was lost and became {new.state}; its builder says {policy}")
         runner = old.incarnation or ""
-        alive = [p for p in self.world.processes if p.master.incarnation is not None and p.master.incarnation.id == runner]
+        alive = [
+            p for p in self.world.processes if p.master.incarnation is not None and p.master.incarnation.id == runner
+        ]
         silent_s = (self.world.now_us - beat_at.get(runner, self.world.now_us)) / SECOND
         if alive and silent_s < LOST_AFTER_S and not self.world.jumped:
             raise Violation(f"P6: {old} was lost, but {alive[0]} lives and beat {silent_s:.1f} s ago")

@@ -24,7 +24,9 @@ FOUND = sorted(Path(__file__).with_name("found").glob("*.json"))
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_promise_is_kept_whatever_goes_wrong(seed):
     report = one(seed, None, SHORTER)
-    assert not report.violation, f"\n{report}\nagain: LOCUM_SIM_SEED={seed}, or hunt --seeds {seed} --shorter {SHORTER:g}"
+    assert not report.violation, (
+        f"\n{report}\nagain: LOCUM_SIM_SEED={seed}, or hunt --seeds {seed} --shorter {SHORTER:g}"
+    )
 
 
 @pytest.mark.parametrize("file", FOUND, ids=lambda file: file.stem)

@@ -46,9 +46,7 @@ class Known:
 class TurnsModel:
     """Judges turns when they are committed. ``branches[n - 1]`` is that of change n."""
 
-    def __init__(
-        self, world: World, raw: sqlite3.Connection, specs: Mapping[str, Spec], tasks: TasksModel
-    ) -> None:
+    def __init__(self, world: World, raw: sqlite3.Connection, specs: Mapping[str, Spec], tasks: TasksModel) -> None:
         self.world = world
         self.raw = raw
         self.specs = specs
@@ -61,6 +59,10 @@ class TurnsModel:
     def known(self, scheduler_id: int) -> Known:
         """By id."""
         return self._known.setdefault(scheduler_id, Known())
+
+    def _spec(self, row: SchedulerRow) -> Spec:
+        """How it was configured; every cluster also has some that nobody configures."""
+        return self.specs.get(row.name) or Spec(row.name, "", "built in")
 
     # -- changes as they come -----------------------------------------------------------------------------------------
 
@@ -80,13 +82,15 @@ class TurnsModel:
             if revision.startswith("up"):
                 self.pushed += 1
                 if revision != f"up{self.pushed}" or branch != self.world.upstream[self.pushed - 1]:
-                    raise Violation(f"P3: change {number} is {revision} on {branch}; the next pushed is up{self.pushed}")
+                    raise Violation(
+                        f"P3: change {number} is {revision} on {branch}; the next pushed is up{self.pushed}"
+                    )
 
     # -- a committed turn -----------------------------------------------------------------------------------------------
 
     def check_commit(self, e: Effects, before: SchedulerRow, row: SchedulerRow) -> None:
         """These effects are in the database now."""
-        spec, known = self.specs[row.name], self.known(row.id)
+        spec, known = self._spec(row), self.known(row.id)
         known.turns += e.turns
         known.answers += len(e.answers)
         known.buildsets.update(b.id for b in e.buildsets)
@@ -144,12 +148,14 @@ class TurnsModel:
     def check_failures(self, touched: Iterable[tuple[int, str]], rows: Mapping[int, SchedulerRow]) -> None:
         """Code that never fails is not noted to have failed."""
         for i, cause in touched:
-            if not self.specs[rows[i].name].flaky:
+            if not self._spec(rows[i]).flaky:
                 found = self.raw.execute(
                     "SELECT error FROM failures WHERE scheduler_id = ? AND cause = ?", (i, cause)
                 ).fetchone()
                 if found is not None:
-                    raise Violation(f"{rows[i].name}, whose code never fails, is noted to have failed at {cause}: {found[0]}")
+                    raise Violation(
+                        f"{rows[i].name}, whose code never fails, is noted to have failed at {cause}: {found[0]}"
+                    )
 
     def _wanted(self, spec: Spec, numbers: range) -> list[int]:
         return [n for n in numbers if spec.wants(n, self.branches[n - 1])]
@@ -167,9 +173,7 @@ class TurnsModel:
         if made != wanted:
             raise Violation(f"P3: {row.name} followed finished buildsets {made}; the cursor passed {wanted}")
 
-    def _check_stable(
-        self, spec: Spec, row: SchedulerRow, known: Known, new: range, made: list[list[int]]
-    ) -> None:
+    def _check_stable(self, spec: Spec, row: SchedulerRow, known: Known, new: range, made: list[list[int]]) -> None:
         known.pending.update({n: self.branches[n - 1] for n in self._wanted(spec, new)})
         for numbers in made:
             if not numbers or sorted(numbers) != numbers or not set(numbers) <= set(known.pending):
@@ -266,7 +270,7 @@ class TurnsModel:
 
     def what_is_behind(self, row: SchedulerRow) -> str:
         """'' if it has answered everything."""
-        spec, known = self.specs[row.name], self.known(row.id)
+        spec, known = self._spec(row), self.known(row.id)
         if spec.role in ("change", "stable"):
             left = [] if row.cursor is None else self._wanted(spec, range(row.cursor + 1, len(self.branches) + 1))
             if row.cursor is None or left or known.pending:

@@ -158,7 +158,7 @@ class Lane:
 class Call:
     """One call of a function in a thread, nearly always of a ``Database``; ``point`` is its name among all calls."""
 
-    __slots__ = ("answer", "args", "function", "how", "kwargs", "lane", "of_database", "point", "what")
+    __slots__ = ("answer", "answer_us", "args", "function", "how", "kwargs", "lane", "of_database", "point", "what")
 
     def __init__(
         self,
@@ -173,6 +173,8 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         self.answer = answer
+        self.answer_us = 0
+        """how long the answer takes beyond what is usual"""
         self.how: str = function.__name__
         """``write``, ``read`` or ``single``; another name for a function that is not a ``Database``'s"""
         database = getattr(function, "__self__", None) or (args[0] if args else None)
@@ -188,10 +190,12 @@ class Call:
     def start(self) -> None:
         process, world = self.lane.process, self.lane.process.world
         delay = int(-math.log(1 - world.roll("takes", self.point)) * 4000) + 200
-        if self.of_database and world.faults.happens("slow", self.point):
+        if self.of_database and world.faults.one_of(("slow",), self.point, f"slow at {self.point}", self.what.__name__):
             # The driver's own deadline cuts a beat short at half a lease.
             longest = process.lease_s / 2 if self.lane.name == "locum-beat" else 12.0
-            delay = int((0.05 + world.roll("slow for", self.point) * (longest - 0.05)) * SECOND)
+            slow_us = int((0.05 + world.roll("slow for", self.point) * (longest - 0.05)) * SECOND)
+            self.answer_us = int(slow_us * world.roll("slow answer", self.point))
+            delay = slow_us - self.answer_us
         world.later(delay, "", self.execute, process, on_reactor=False)
 
     def execute(self) -> None:
@@ -244,7 +248,8 @@ class Call:
             else:
                 self.answer.callback(result)
 
-        world.later(50 + int(world.roll("answers", self.point) * 1450), "", answer, self.lane.process)
+        usual_us = 50 + int(world.roll("answers", self.point) * 1450)
+        world.later(self.answer_us + usual_us, "", answer, self.lane.process)
 
 
 class Process:
