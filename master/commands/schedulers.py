@@ -10,18 +10,23 @@ import click
 from ...db import listings, naming, orders
 from ...db.database import Database
 from ...db.listings import FailureLine, SchedulerPage, TimerLine
+from .asking import asked, kept, request_option, span_given, zone_name_or_default, zone_option
 from .opening import announce, database_command, json_option, reason_option, who, written
 from .output import either, emit_json, fields, iso, moment, say, table
 from .status import scheduler_json, scheduler_table
+from .twins import Twin
 
 kind_option = click.option(
     "--kind", type=click.Choice(naming.KINDS), help="Which is meant, if a change source has the same name."
 )
 
 
-@click.group()
+@click.group(cls=Twin, twin="schedule")
 def scheduler() -> None:
-    """Schedulers: list, enable, disable, move."""
+    """Schedulers: list, enable, disable, move, run now.
+
+    (Not schedules made at run time: 'locum schedule'.)
+    """
 
 
 @scheduler.command("list")
@@ -149,6 +154,46 @@ def scheduler_move(database: Database, name: str, target: str | None, kind: str 
     done = database.write(orders.move, name, target, who(), reason, kind)  # repeated, it could go on to a third master
     announce(database, ["schedulers"])
     say(f"{done.name} {'is now' if done.changed else 'was already'} with {done.master}")
+
+
+@scheduler.command("run-now")
+@click.argument("name")
+@request_option
+@json_option
+@database_command
+def scheduler_run_now(database: Database, name: str, request_id: str | None, as_json: bool) -> None:
+    """A buildset of a timed scheduler now, as at one of its times; its times stay as they are."""
+    found = asked(database, name, "run_now", {}, f"scheduler '{name}'", request_id)
+    answer = found["answer"]
+    text = kept(found, name) if answer is None else f"buildset {answer['buildset']}"
+    either(as_json, lambda: found, lambda: say(text))
+
+
+@scheduler.command("backfill")
+@click.argument("name")
+@click.argument("begin", metavar="FROM")
+@click.argument("end", metavar="TO")
+@zone_option
+@request_option
+@json_option
+@database_command
+def scheduler_backfill(
+    database: Database, name: str, begin: str, end: str, zone_name: str | None, request_id: str | None, as_json: bool
+) -> None:
+    """A buildset for each of a timed scheduler's times from FROM to TO that has had none.
+
+    They run one after another if its overlap is not 'allow'.
+    """
+    first, last = span_given(begin, end, zone_name_or_default(zone_name))
+    found = asked(database, name, "backfill", {"first": first, "last": last}, f"scheduler '{name}'", request_id)
+    answer = found["answer"]
+    text = kept(found, name) if answer is None else _backfilled(answer)
+    either(as_json, lambda: found, lambda: say(text))
+
+
+def _backfilled(answer: dict[str, Any]) -> str:
+    waiting = f", {answer['waiting']} wait for their turn" if answer["waiting"] else ""
+    return f"{len(answer['buildsets'])} buildsets{waiting}; {answer['served_before']} times had one before"
 
 
 @scheduler.command("failures")
