@@ -222,6 +222,9 @@ class BuilderSection:
     archive: Literal["auto", "manual"] = setting(
         Choice(("auto", "manual")), "whether finished tasks leave the list of current ones by themselves", "auto"
     )
+    collapse_requests: bool = setting(
+        Flag(), "whether of several unstarted requests for the same branch only the newest is carried out", False
+    )
     env: dict[str, str | Secret] = setting(  # noqa: RUF009
         _ENVIRONMENT, "environment variables for all its steps", {}
     )

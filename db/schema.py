@@ -246,6 +246,7 @@ builders = Table(
     Column("max_parallel", Integer),
     Column("on_lost", Text, nullable=False, server_default="fail"),
     Column("archive", Text, nullable=False, server_default="auto"),
+    Column("collapses", Boolean, nullable=False, server_default=false()),  # unstarted requests, into the newest
 )
 
 tasks = Table(

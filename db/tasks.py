@@ -15,6 +15,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from sqlalchemy.engine import Connection
 
+from .collapsing import newest_of
 from .sql import Statement
 from .task_states import RUNNING, Result, State, quoted, worst
 
@@ -156,12 +157,12 @@ class Holder:
 
 _UP = "EXISTS (SELECT 1 FROM masters WHERE masters.incarnation = :incarnation AND masters.state = 'up')"
 _WAITING_BUILDERS = Statement(
-    "SELECT b.id, b.name FROM builders b JOIN {rows(id bigint)} AS r ON r.id = b.id"
+    "SELECT b.id, b.name, b.collapses FROM builders b JOIN {rows(id bigint)} AS r ON r.id = b.id"
     " WHERE EXISTS (SELECT 1 FROM tasks t WHERE t.builder_id = b.id AND t.state = 'queued')"
 )
 _LOCK_LIMITED = Statement(
     "SELECT s.id, s.max_parallel FROM builders s JOIN {rows(id bigint)} AS r ON r.id = s.id"
-    " WHERE s.max_parallel IS NOT NULL ORDER BY s.id {lock_s}"
+    " WHERE s.max_parallel IS NOT NULL OR s.collapses ORDER BY s.id {lock_s}"
 )
 _EXECUTING = Statement(
     "SELECT t.builder_id, count(*) FROM tasks t JOIN {rows(id bigint)} AS r ON r.id = t.builder_id"
@@ -181,6 +182,10 @@ _CANDIDATES_SQLITE = Statement(
 )
 _LOCK_QUEUED = Statement(
     "SELECT s.id FROM tasks s JOIN {rows(id bigint)} AS r ON r.id = s.id WHERE s.state = 'queued' ORDER BY s.id {skip_locked_s}"
+)
+_LOCK_UNSTARTED = Statement(
+    "SELECT s.id, s.attempt, s.buildset_id, s.result, s.properties_json FROM tasks s JOIN {rows(id bigint)} AS r ON r.id = s.id"
+    " WHERE s.state = 'queued' ORDER BY s.id {lock_s}"
 )
 _CLAIM = Statement(
     "UPDATE tasks SET state = 'executing', incarnation = :incarnation, attempt = attempt + 1, started_at = {now},"
@@ -280,28 +285,59 @@ def claim(conn: Connection, incarnation: str, builder_ids: Iterable[int], most: 
     """Give ``incarnation`` up to ``most`` queued tasks of these builders, the highest priority first, then the oldest.
 
     None unless the incarnation is ``up``. Of a builder with ``max_parallel`` no more than that run in the whole
-    cluster. Atomic: of two that claim together each task goes to one; tasks that somebody has locked are passed over.
+    cluster; of a builder that collapses, the newest of each kind, and the older ones end as skipped.
+    Atomic: of two that claim together each task goes to one; tasks that somebody has locked are passed over.
     """
     ids = [(i,) for i in sorted(builder_ids)]
     if most < 1 or not ids:
         return []
-    names = {row.id: row.name for row in _WAITING_BUILDERS.with_rows(conn, ids)}
+    waiting_builders = _WAITING_BUILDERS.with_rows(conn, ids).all()
+    names = {row.id: row.name for row in waiting_builders}
+    collapsing = {row.id for row in waiting_builders if row.collapses}
     rooms = _rooms(conn, names, most)
     if not rooms:
         return []
     candidates = _CANDIDATES_SQLITE if conn.dialect.name == "sqlite" else _CANDIDATES_POSTGRESQL
-    wanted = [(i,) for i in candidates.with_rows(conn, rooms, most=most).scalars()]
-    locked = [(i,) for i in _LOCK_QUEUED.with_rows(conn, wanted).scalars()] if wanted else []
+    chosen = list(candidates.with_rows(conn, rooms, most=most).scalars())
+    if not chosen:
+        return []
+    if collapsing:
+        return _claim_newest(conn, incarnation, chosen, collapsing, names)
+    locked = [(i,) for i in _LOCK_QUEUED.with_rows(conn, [(i,) for i in chosen]).scalars()]
     if not locked:
         return []
     return _described(conn, _CLAIM.with_rows(conn, locked, incarnation=incarnation).all(), names)
+
+
+def _claim_newest(
+    conn: Connection, incarnation: str, candidates: Sequence[int], collapsing: set[int], names: dict[int, str]
+) -> list[ClaimedTask]:
+    """Claim the newest task of each candidate's kind; those that it stands for end as skipped. Their builders are locked."""
+    newest = newest_of(conn, collapsing, candidates)
+    covered = {task for task, older in newest.items() for task in (task, *older)}
+    wanted = [*newest, *(task for task in candidates if task not in covered)]
+    old = {task: into for into, older in newest.items() for task in older}
+    _lock_buildsets_of(conn, sorted(old))
+    locked = set(_LOCK_QUEUED.with_rows(conn, [(i,) for i in sorted({*wanted, *old})]).scalars())
+    mine = [(i,) for i in wanted if i in locked]
+    claimed = _CLAIM.with_rows(conn, mine, incarnation=incarnation).all() if mine else []
+    running = {row.id for row in claimed}
+    rows = _LOCK_UNSTARTED.with_rows(conn, [(i,) for i in sorted(old) if i in locked and old[i] in running]).all()
+    ended = [
+        TaskEnded(r.id, r.attempt, State.CANCELLED, Result.SKIPPED, f"collapsed into task {old[r.id]}") for r in rows
+    ]
+    gone = {(r.id, r.attempt): Mine(r.buildset_id, r.result, r.properties_json) for r in rows}
+    found = _described(conn, claimed, names)
+    complete(conn, end_tasks(conn, ended, gone))
+    return found
 
 
 def _rooms(conn: Connection, names: Iterable[int], most: int) -> list[tuple[int, int]]:
     """(builder id, how many more of its tasks may start); locks the builders that have a limit."""
     rooms = dict.fromkeys(names, most)
     if rooms:
-        limits = {row.id: row.max_parallel for row in _LOCK_LIMITED.with_rows(conn, [(i,) for i in rooms])}
+        locked = _LOCK_LIMITED.with_rows(conn, [(i,) for i in rooms])
+        limits = {row.id: row.max_parallel for row in locked if row.max_parallel is not None}
         if limits:
             busy = {row[0]: row[1] for row in _EXECUTING.with_rows(conn, [(i,) for i in limits])}
             rooms |= {i: min(most, limit - busy.get(i, 0)) for i, limit in limits.items()}
@@ -383,7 +419,9 @@ def held(conn: Connection, incarnation: str) -> list[tuple[int, int]]:
 
 def held_alive(conn: Connection, incarnation: str) -> list[tuple[int, int]] | None:
     """The same; None: the incarnation may not act any more, so it says nothing (its tasks may have moved to the next one)."""
-    found = held(conn, incarnation)  # before the other question: a process that joins anew moves them and ends the old at once
+    found = held(
+        conn, incarnation
+    )  # before the other question: a process that joins anew moves them and ends the old at once
     return found if _ALIVE(conn, incarnation=incarnation).scalar() is not None else None
 
 

@@ -223,7 +223,7 @@ class Master:
 
     async def _register(self, incarnation: Incarnation) -> None:
         rows = [(kind, name, w.type) for (kind, name), w in self._setup.wanted.items()]
-        builders = [(b.name, b.max_parallel, b.on_lost, b.archive) for b in self.config.builders]
+        builders = [(b.name, b.max_parallel, b.on_lost, b.archive, b.collapse_requests) for b in self.config.builders]
         registered, self._builder_ids = await incarnation.register(rows, builders)
         self._registered = {key: row.id for key, row in registered.items()}
 
@@ -474,7 +474,7 @@ class Master:
         moved_builders = [b for b in new.builders if b not in self.config.builders]
         if any(k not in old_ids for k in changed) or moved_builders:
             rows = [(k[0], k[1], setup.wanted[k].type) for k in changed]
-            builders = [(b.name, b.max_parallel, b.on_lost, b.archive) for b in new.builders]
+            builders = [(b.name, b.max_parallel, b.on_lost, b.archive, b.collapse_requests) for b in new.builders]
             registered, self._builder_ids = await incarnation.register(rows, builders)
             self._registered = {**old_ids, **{key: row.id for key, row in registered.items()}}
         self._setup, self.config = setup, new

@@ -190,6 +190,10 @@ class TaskRunner:
                 return
             for task in claimed:
                 self._begin(task)
+            if any(
+                task.builder in self._builders and self._builders[task.builder].collapse_requests for task in claimed
+            ):
+                self._announce("finished")  # what collapsed into them may have completed buildsets
             if not claimed:
                 return
 

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("max_parallel", sa.Integer(), nullable=True),
         sa.Column("on_lost", sa.Text(), server_default="fail", nullable=False),
         sa.Column("archive", sa.Text(), server_default="auto", nullable=False),
+        sa.Column("collapses", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
