@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from ..config import MasterConfig
 from ..db import buildsets, cancelling, changes, holding, members, messages, orders, wakeups
-from ..db.builders import register_builders
+from ..db.builders import BuilderRow, register_builders
 from ..db.database import Bounds, Database
 from ..db.errors import DatabaseError
 from ..db.holding import Registered
@@ -207,7 +207,7 @@ class Incarnation:
         self._cutter.start()
 
     async def register(
-        self, wanted: Iterable[tuple[str, str, str]], builders: Iterable[tuple[str, int | None, str, str]]
+        self, wanted: Iterable[tuple[str, str, str]], builders: Iterable[BuilderRow]
     ) -> tuple[dict[tuple[str, str], Registered], dict[str, int]]:
         """Rows for schedulers (kind, name, type) and builders that have none yet."""
         return await self.databases.work.write(_register, list(wanted), list(builders))
@@ -464,7 +464,7 @@ def pause(reactor: Any, seconds: float) -> Deferred[None]:
 
 
 def _register(
-    conn: Any, wanted: list[tuple[str, str, str]], builders: list[tuple[str, int | None, str, str]]
+    conn: Any, wanted: list[tuple[str, str, str]], builders: list[BuilderRow]
 ) -> tuple[dict[tuple[str, str], Registered], dict[str, int]]:
     return holding.register(conn, wanted), register_builders(conn, builders)
 
