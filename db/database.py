@@ -64,6 +64,7 @@ class Database:
         self._clocks = clocks
         self._busy: dict[int, tuple[Any, int]] = {}
         self._mutex = threading.Lock()
+        self._closed = False
         self._engine = self._make_engine(pool_size)
 
     def __repr__(self) -> str:
@@ -100,7 +101,8 @@ class Database:
                 raise
 
     def close(self) -> None:
-        """Close every connection. Threads still inside one get an error."""
+        """Close every connection; one that a thread is still inside of breaks, and is closed when that has noticed."""
+        self._closed = True
         self.cut_overdue(older_than_us=-1)
         self._engine.dispose()
 
@@ -172,6 +174,8 @@ class Database:
         finally:
             with self._mutex:
                 self._busy.pop(key, None)
+            if self._closed:  # its pool is gone: nobody would ever close it
+                conn.invalidate()
 
     def _make_engine(self, pool_size: int) -> Engine:
         name = "sqlite://" if self.dialect == "sqlite" else "postgresql+psycopg2://"

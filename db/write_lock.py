@@ -28,3 +28,12 @@ def holder(database: Path, locks: Path = Path("/proc/locks")) -> int | None:
         if int(fields[6]) <= _WRITE_BYTE <= last:
             return int(fields[4])
     return None
+
+
+def progress(database: Path) -> tuple[int, int]:
+    """Something that changes with every commit: the WAL's time of change and size."""
+    try:
+        status = os.stat(f"{database}-wal")
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

@@ -31,7 +31,7 @@ from .tasks.lost import LostTasks
 from .tasks.runner import TaskRunner
 from .try_jobdir import Try_Jobdir
 from .try_userpass import Try_Userpass
-from .unfreezing import unfreeze
+from .unfreezing import Unfreezer
 
 RETRY_S = 2.0
 REJOIN_S = 0.5
@@ -96,6 +96,7 @@ class Master:
         self._reconfiguring = False
         self._accusations: list[Accusation] = []
         self._wrote_at = surroundings.boottime()
+        self._frozen_writers = Unfreezer(surroundings, self._process)
         self._unfreezer = Loop(surroundings.reactor, self._unfreeze, 0.5, "frozen writers", first_s=0.5)
 
     @property
@@ -234,7 +235,7 @@ class Master:
         pool = self._surroundings.new_pool("locum-unfreeze", 1)
         database = Database(self._url, clocks=self._surroundings.clocks, label="locum:unfreeze", pool_size=1)
         try:
-            await pool.in_thread(unfreeze, database, self._surroundings, self._process)
+            await pool.in_thread(self._frozen_writers.look, database)
         finally:
             pool.stop()
             database.close()
