@@ -291,6 +291,18 @@ def test_any_branch_may_be_given_the_branches_that_it_follows(bench):
     assert [x.stamps[0]["branch"] for x in b.built] == ["a", None]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda: SingleBranchScheduler("c", ["unit"], branch="main", categories=["code", "test"]),
+     lambda: AnyBranchScheduler("c", ["unit"], categories=["code", "test"])],
+    ids=["single", "any"],
+)  # fmt: skip
+def test_only_changes_of_the_given_categories_count(bench, make):
+    b = bench(make)
+    numbers = [b.change(branch="main", category=category) for category in ("code", "docs", None, "test")]
+    assert [x.changes for x in b.built] == [[numbers[0]], [numbers[3]]]
+
+
 # -- importance and filters that fail
 
 
