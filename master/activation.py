@@ -107,7 +107,8 @@ class Activation:
         self._stopping = True
         self._loop.stop()
         self._progress.stop()
-        closed = [self._close(tenure, why) for tenure in self.tenures.values()]
+        # A copy: whoever waits for one of them to be idle (a reconfiguration, say) goes on in here, and may take some out.
+        closed = [self._close(tenure, why) for tenure in list(self.tenures.values())]
         self.tenures.clear()
         return DeferredList(closed)
 
@@ -230,6 +231,13 @@ class Activation:
                     standing.instance = standing.fresh()
             except Exception as error:
                 self._unable[one.id] = f"no instance could be made: {error!r}"
+                self._loop.soon()
+                continue
+            if loaded[one.id].faults:  # the others are taken all the same
+                self._unable[one.id] = "; ".join(loaded[one.id].faults)
+                self.log.error(
+                    "scheduler {name} cannot be activated: {why}", name=standing.name, why=self._unable[one.id]
+                )
                 self._loop.soon()
                 continue
             tenure = Tenure(
