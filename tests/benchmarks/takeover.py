@@ -127,10 +127,10 @@ def measure(url: str, options: argparse.Namespace) -> None:
 
 
 def wait_up(cursor: object, n: int) -> None:
-    """Until ``n`` masters are up and every scheduler is held and has had a turn."""
+    """Until ``n`` masters are up and every scheduler, the calendar too, is held and has had a turn."""
     wait_for(lambda: one(cursor, "SELECT count(*) FROM masters WHERE state = 'up'") >= n, 60, "masters up", 0.05)
     sql = "SELECT count(*) FROM schedulers WHERE incarnation IS NOT NULL"
-    wait_for(lambda: one(cursor, sql) == 3, 60, "schedulers held", 0.05)
+    wait_for(lambda: one(cursor, sql) == 4, 60, "schedulers held", 0.05)
     time.sleep(0.7)
 
 
