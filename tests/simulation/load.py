@@ -40,8 +40,6 @@ MAX_PARALLEL = {"limited": 2}
 ON_LOST = {"unit": "fail", "limited": "requeue"}
 DISABLED = "it was disabled"
 SECOND = 1_000_000
-PATIENCE = 2
-"""How often the flaky ones fail in the same way, unless they are stubborn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ what the promises allow: P1 and P8 here, P2-P5 in ``turns_model``, P6 in ``tasks
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from locum.db.turns import Committed, commit
 from .load import Spec
 from .tasks_model import TasksModel
 from .turns_model import TurnsModel
-from .world import SECOND, Call, Process, Violation, World
+from .world import Call, Process, Violation, World
 
 OF_RECONFIGURING = ("its configuration changed", "it was taken out of this master's configuration")
 
@@ -243,6 +242,3 @@ class Model:
         if tenure is None or tenure.term != row.term or not tenure.scheduler.active:
             return f"{row.name} is held by {live[row.incarnation]}, but not active there"
         return ""
-
-
-__all__ = ["SECOND", "Model", "Row", "json"]

@@ -15,8 +15,8 @@ from locum.tests.simulation.plan import Plan, draw
 from locum.tests.simulation.shrink import shrunk, told
 from locum.tests.simulation.story import simulate
 
-SEEDS = [int(os.environ["LOCUM_SIM_SEED"])] if "LOCUM_SIM_SEED" in os.environ else list(range(18))
-SHORTER = float(os.environ.get("LOCUM_SIM_SHORTER", "2"))
+SEEDS = [int(os.environ["LOCUM_SIM_SEED"])] if "LOCUM_SIM_SEED" in os.environ else list(range(12))
+SHORTER = float(os.environ.get("LOCUM_SIM_SHORTER", "4"))
 FOUND = sorted(Path(__file__).with_name("found").glob("*.json"))
 """Plans that once broke a promise, cut down to what was needed for it."""
 
@@ -43,7 +43,7 @@ def test_weeks_of_calendar_pass_in_seconds():
 
 
 def test_twenty_masters_share_hundreds_of_schedulers():
-    plan = replace(draw(0, "wide"), masters=20, copies=24, lasts_s=8.0)
+    plan = replace(draw(0, "wide"), masters=20, copies=24, lasts_s=5.0)
     report = simulate(plan)
     assert not report.violation, f"\n{report}"
     assert len(plan.specs) > 200
@@ -51,11 +51,11 @@ def test_twenty_masters_share_hundreds_of_schedulers():
 
 
 def test_a_seed_tells_the_same_story_every_time():
-    here = [one(7, "tasks", 6).digest for _ in range(2)]
-    script = "from locum.tests.simulation.hunt import one; print(one(7, 'tasks', 6).digest)"
+    here = [one(7, "tasks", 12).digest for _ in range(2)]
+    script = "from locum.tests.simulation.hunt import one; print(one(7, 'tasks', 12).digest)"
     environ = {**os.environ, "PYTHONHASHSEED": "12345"}
     there = subprocess.run(
-        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True, timeout=900
     ).stdout
     assert here == [there.strip()] * 2
 
@@ -63,12 +63,12 @@ def test_a_seed_tells_the_same_story_every_time():
 @pytest.mark.parametrize("shape", ["dense", "tasks", "wide", "long"])
 def test_the_short_cut_to_the_driver_changes_nothing(shape):
     plan = draw(3, shape)
-    plan = replace(plan, lasts_s=plan.lasts_s / 8, copies=min(plan.copies, 4))
+    plan = replace(plan, lasts_s=plan.lasts_s / 16, copies=min(plan.copies, 4))
     assert simulate(plan, fast=False).digest == simulate(plan, fast=True).digest
 
 
 def test_what_went_wrong_by_dice_goes_wrong_again_by_the_list():
-    by_dice = one(2, "tasks", 4)
+    by_dice = one(2, "tasks", 8)
     by_list = play(replace(by_dice.plan, faults=by_dice.faults))
     assert by_dice.faults
     assert (by_list.digest, by_list.faults) == (by_dice.digest, by_dice.faults)
@@ -94,7 +94,7 @@ def test_the_simulation_sees(name):
 
 
 def test_a_failing_plan_is_cut_down_to_what_is_needed():
-    report = one(0, None, 3.0, "disabling without a new term")
+    report = one(0, None, 8.0, "disabling without a new term")
     small = shrunk(report, play, within_s=10.0)
     assert small.violation.startswith("P1: ")
     deeds = [op.deed for op in small.plan.ops]
