@@ -192,15 +192,18 @@ class Master:
                 incarnation = Incarnation(
                     self._surroundings, self._url, self.config, self.name, self, threads=self._threads
                 )
+                joined = False
                 try:
                     await incarnation.join(self._row(), olds)
+                    joined = True
                     await self._settle_in(incarnation)
                     if not incarnation.membership.over:
                         return
                     why = "its lease ended while it joined"
-                except BadData:
-                    await incarnation.abandon("its name is taken")
-                    self._fatal(f"another master named {self.name!r} has joined; give each master a name of its own")
+                except BadData as error:
+                    await incarnation.abandon("it was refused")
+                    taken = f"another master named {self.name!r} has joined; give each master a name of its own"
+                    self._fatal(f"the database refuses what it registers: {error}" if joined else taken)
                     return
                 except DatabaseError as error:
                     why = str(error)
