@@ -49,6 +49,7 @@ _WATCHED = {
     "changes": ("new.number",),
     "failures": ("new.scheduler_id", "new.cause"),
     "ownership": ("new.scheduler_id", "new.term"),
+    "announcements": ("new.topic",),
 }
 
 

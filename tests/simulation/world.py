@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from locum.db import members, wakeups
+from locum.db import members
 from locum.db.database import Database, HostClocks
 from locum.db.errors import DatabaseAway, OutcomeUnknown
 from locum.master.service import Master
@@ -651,10 +651,13 @@ class World:
             result = Failure()
         finally:
             self.serving = False
+        announced = {key[0] for table, *key in self.touched if table == "announcements"}
+        if announced:
+            self.touched[:] = [row for row in self.touched if row[0] != "announcements"]
         if call.of_database:
             self.on_performed(call, result)
-        if call.what is wakeups.announce and not isinstance(result, Failure):
-            self.wake(set(call.args[1]), call.lane.process)
+        if announced and not isinstance(result, Failure):
+            self.wake(announced, call.lane.process)
         return result
 
     def wake(self, topics: set[str], but: Process | None = None) -> None:
