@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import isawaitable, iscoroutine
 from typing import Any
@@ -44,6 +44,7 @@ from .reading import change_of, finished_of
 from .seat import Seat
 from .stored_schedules import StoredSchedules
 from .tools import Tools
+from .turn_code import awaited, failure_of, first_step, kind_of
 
 MOST_PENDING = 500
 DEACTIVATE_S = 5.0
@@ -185,9 +186,9 @@ class Tenure:
         self._pending_waiters, self._flight_waiters = [], []
         gone = NotActive(f"scheduler {self.name!r}: {why}")
         for waiter in waiters:
-            waiter.errback(_failure(gone))
+            waiter.errback(failure_of(gone))
         for own in self._own:
-            own.errback(_failure(gone))
+            own.errback(failure_of(gone))
         self._own.clear()
         self._tell_idle()
         if self._replacing:  # the last instance is being deactivated, and there is no other
@@ -243,7 +244,9 @@ class Tenure:
         self._replacing = True
         self.activated = False
         for own in self._own:
-            own.errback(_failure(NotActive(f"scheduler {self.name!r}: the instance was replaced after a failed turn")))
+            own.errback(
+                failure_of(NotActive(f"scheduler {self.name!r}: the instance was replaced after a failed turn"))
+            )
         self._own.clear()
         self._leaving = self._deactivate(self.scheduler)
         if pause_s:
@@ -377,12 +380,12 @@ class Tenure:
         try:
             answer = cause.react(self.scheduler)
             if not isinstance(answer, Deferred) and isawaitable(answer):
-                coroutine = answer if iscoroutine(answer) else _awaited(answer)
-                ended, answer = _first_step(coroutine)
+                coroutine = answer if iscoroutine(answer) else awaited(answer)
+                ended, answer = first_step(coroutine)
                 if not ended:
                     answer = Deferred.fromCoroutine(self._go_on(coroutine, answer))
         except (Exception, SystemExit):
-            self._failed(turn, _failure())
+            self._failed(turn, failure_of())
             return
         finally:
             self.tools.running = before
@@ -420,7 +423,7 @@ class Tenure:
                 turn.timeout = self.tools.reactor.callLater(seconds, late)
                 return
             turn.timeout = None
-            self._failed(turn, _failure(TurnTimeout(f"the turn took longer than turn_timeout, {seconds:g} s")))
+            self._failed(turn, failure_of(TurnTimeout(f"the turn took longer than turn_timeout, {seconds:g} s")))
             if done is not None:
                 done.cancel()
 
@@ -529,12 +532,12 @@ class Tenure:
         self._replace(pause_s)
 
     def _count_failure(self, cause: Cause, failure: Failure) -> None:
-        text = failure.getErrorMessage() or _kind(failure)
+        text = failure.getErrorMessage() or kind_of(failure)
         self.log.error(
             "scheduler {name}: {cause} failed: {kind}: {text}",
             name=self.name,
             cause=cause.id,
-            kind=_kind(failure),
+            kind=kind_of(failure),
             text=text,
         )
         self.log.debug("{trace}", trace=failure.getTraceback())
@@ -546,7 +549,7 @@ class Tenure:
         detail = dict(cause.detail())
         retry_us: int | None = None
         if isinstance(cause, MessageCame):  # a person waits for it: say so now
-            cause.answer[:] = [{"error": f"{_kind(failure)}: {text}"[:MAX_ERROR]}]
+            cause.answer[:] = [{"error": f"{kind_of(failure)}: {text}"[:MAX_ERROR]}]
             cause.answered(effects)
         else:
             if attempts <= len(RETRY_AFTER_S):
@@ -556,7 +559,7 @@ class Tenure:
             else:
                 self._set_aside(cause, effects)
                 detail["aside"] = True
-            error = f"{_kind(failure)}: {text}"[:MAX_ERROR].replace("\0", "\\0")
+            error = f"{kind_of(failure)}: {text}"[:MAX_ERROR].replace("\0", "\\0")
             effects.failures[cause.id] = NewFailure(json.dumps(detail), attempts, retry_us, error)
         self._hand_over(effects, None)
         self._replace()
@@ -713,24 +716,3 @@ class Tenure:
             waiters, self._idle_waiters = self._idle_waiters, []
             for waiter in waiters:
                 waiter.callback(None)
-
-
-def _first_step(coroutine: Coroutine[Any, Any, Any]) -> tuple[bool, Any]:
-    """(True, its answer) of one that never waits: most turns, so they cost no Deferred; else (False, what it waits for)."""
-    try:
-        return False, coroutine.send(None)
-    except StopIteration as end:
-        return True, None if isinstance(end.value, Deferred) else end.value
-
-
-async def _awaited(answer: Awaitable[Any]) -> Any:
-    return await answer
-
-
-def _failure(error: BaseException | None = None) -> Failure:
-    """A Failure of ``error``, or of the exception that is being handled."""
-    return Failure(error)  # type: ignore[no-untyped-call]
-
-
-def _kind(failure: Failure) -> str:
-    return "error" if failure.type is None else failure.type.__name__
