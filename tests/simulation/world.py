@@ -268,6 +268,7 @@ class Process:
         self.dead = False
         self.frozen = False
         self.blocked = False
+        self._still_until_us = 0
         self.cut_off = False
         self.leaving = False
         self.differs: set[str] = set()
@@ -366,14 +367,24 @@ class Process:
         if not self.dead and not self.frozen:
             self.frozen = True
             self.world.note(f"{self}: frozen for {seconds} s")
-            self.world.later(int(seconds * SECOND), "", self.thaw, None)
+            self._thaw_later(seconds)
 
     def block(self, seconds: float) -> None:
         """The reactor does not come round for so long; threads go on."""
         if not self.dead and not self.blocked:
             self.blocked = True
             self.world.note(f"{self}: blocked for {seconds} s")
-            self.world.later(int(seconds * SECOND), "", self.thaw, None)
+            self._thaw_later(seconds)
+
+    def _thaw_later(self, seconds: float) -> None:
+        until_us = self.world.now_us + int(seconds * SECOND)
+        self._still_until_us = max(self._still_until_us, until_us)
+
+        def over() -> None:
+            if self.world.now_us >= self._still_until_us:  # nobody has stopped it anew meanwhile
+                self.thaw()
+
+        self.world.later(int(seconds * SECOND), "", over, None)
 
     def part(self, parting: str, point: str) -> bool:
         """What becomes of a timer or wake-up; True: it comes later."""
@@ -392,6 +403,7 @@ class Process:
         if self.dead or not (self.frozen or self.blocked):
             return
         self.frozen = self.blocked = False
+        self._still_until_us = 0
         withheld, self.withheld = self.withheld, []
         self.world.note(f"{self}: goes on, {len(withheld)} late")
         for event in withheld:
