@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, cast
 
-from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, suggest
+from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, json_schema, suggest
 from ..schedulers import basic, cancellers, dependent, force, timed, triggerable
 from ..schedulers.base import BaseScheduler, Clustered
 from ..schedulers.calendar import CALENDAR, Calendar
@@ -207,6 +207,29 @@ def _cannot_be_triggered(name: str, schedulers: Mapping[str, Clustered]) -> str:
         meant = suggest(name, schedulers)
         return f"there is no scheduler {name!r} to trigger" + (f"; did you mean {meant!r}?" if meant else "")
     return f"{name!r} is a {type(scheduler).__name__}; only Triggerable and NightlyTriggerable can be triggered"
+
+
+def schema() -> dict[str, Any]:
+    """The file's JSON Schema, with what each of our own classes takes; other classes' keys are anything."""
+    found = json_schema()
+    for kind, section in (("scheduler", "schedulers"), ("change_source", "change_sources")):
+        entry = found["properties"][section]["anyOf"][0]["items"]
+        entry["properties"]["type"]["examples"] = [n for n, cls in STANDARD.items() if issubclass(cls, _KINDS[kind][0])]
+        entry["allOf"] = [_schema_of(name) for name in entry["properties"]["type"]["examples"]]
+    return found
+
+
+def _schema_of(name: str) -> dict[str, Any]:
+    cls: Any = STANDARD[name]  # to mypy a class whose base is untyped is not hashable
+    names, required, _ = parameters(cls)
+    doc = inspect.getdoc(cls) or ""
+    takes = {
+        "description": " ".join(doc.partition("\n\n")[0].split()),
+        "properties": {key: True for key in ("type", *sorted(names))},
+        "required": ["type", *sorted(required)],
+        "additionalProperties": False,
+    }
+    return {"if": {"properties": {"type": {"const": name}}, "required": ["type"]}, "then": takes}
 
 
 def constructor_fault(one: Wanted, entry: Entry) -> Fault | None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from ... import config as configuration
 from ...config import ConfigError, Fault, MasterConfig
 from ...db.naming import Refused
 from .opening import config_option, config_path, load_config
@@ -45,7 +44,9 @@ def check(config_file: str | None, schema: bool) -> int:
     Reads the file, its plugins and every scheduler's arguments. Each fault as file:line:column: path: what; what to do. Exit 0 if there is none, else 1.
     """
     if schema:
-        emit_json(configuration.json_schema())
+        from ..configuring import schema as whole_schema
+
+        emit_json(whole_schema())
         return 0
     try:
         config = load_config(config_file)

@@ -1,5 +1,6 @@
 """From a file to scheduler objects: whatever is wrong with plugins, types and arguments is found by the check, in its place."""
 
+import json
 import os
 import re
 import sys
@@ -359,6 +360,20 @@ def test_check_survives_a_plugin_that_exits_and_starts_nothing(folder, capsys):
     code, out, err = checked(folder, capsys)
     assert code == 1 and "SystemExit" in out + err
     assert not (folder / "locum.sqlite").exists()
+
+
+def test_the_schema_knows_what_each_class_takes():
+    found = configuring.schema()
+    json.dumps(found)
+    for section in ("schedulers", "change_sources"):
+        entry = found["properties"][section]["anyOf"][0]["items"]
+        for rule in entry["allOf"]:
+            cls = configuring.STANDARD[rule["if"]["properties"]["type"]["const"]]
+            names, required, _ = configuring.parameters(cls)
+            assert set(rule["then"]["properties"]) == names | {"type"} and rule["then"]["description"]
+            assert set(rule["then"]["required"]) == required | {"type"}
+    known = {rule["if"]["properties"]["type"]["const"] for rule in entry["allOf"]}
+    assert known == {"GitPoller"}
 
 
 def test_what_schedulers_are_to_one_another_is_checked(faults):
