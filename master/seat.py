@@ -106,10 +106,12 @@ class Seat:
         return found.addCallback(lambda found: [_fields(row) for row in found[buildset_id]])
 
     def tasks_older_than(self, change: int, builders: Sequence[str]) -> Deferred[list[UnfinishedTask]]:
-        return self._there().tools.remote.read(cancelling.older_than, builders, change).addCallback(_unfinished)
+        rows = self._asked(self._there().tools.remote.read(cancelling.older_than, builders, change))
+        return rows.addCallback(_unfinished)
 
     def unfinished_tasks_of(self, buildset_id: int) -> Deferred[list[UnfinishedTask]]:
-        return self._there().tools.remote.read(cancelling.unfinished_of, buildset_id).addCallback(_unfinished)
+        rows = self._asked(self._there().tools.remote.read(cancelling.unfinished_of, buildset_id))
+        return rows.addCallback(_unfinished)
 
     def results_of(self, buildset_ids: Sequence[int]) -> Deferred[dict[int, str]]:
         def complete(found: dict[int, str | None]) -> dict[int, str]:
