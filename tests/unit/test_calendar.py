@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from locum import config as configuration
 from locum.db import orders, schedules
 from locum.db.errors import DatabaseAway
 from locum.db.naming import NotFound, Refused
-from locum.master import stored_schedules
+from locum.master import configuring, stored_schedules
 from locum.master.schedules import Plan, Schedules, StartBuildset
 from locum.schedulers.calendar import Calendar
 from locum.schedulers.recurrence import (
@@ -479,3 +480,25 @@ def test_a_database_error_while_reading_is_not_the_end(scene):
     scene.bench.remote.trouble = lambda what, function: None
     scene.bench.advance(10)
     assert [due for due, _ in scene.due(made)][-1] == 40.0
+
+
+# -- being there -------------------------------------------------------------------------------------------------------
+
+
+def checked(folder, calendar: str = "") -> list[str]:
+    """The faults of a file whose one scheduler has the calendar's name."""
+    file = folder / "master.yaml"
+    file.write_text(
+        f"cluster: {{ timezone: UTC{calendar} }}\n"
+        "builders: [{ name: unit, steps: [{ shell: [make] }] }]\n"
+        "schedulers:\n  - { type: Nightly, name: calendar, hour: 3, builderNames: [unit] }\n"
+    )
+    return [str(fault) for fault in configuring.check(configuration.load(file, {}))]
+
+
+def test_its_name_is_not_anothers_unless_it_is_left_out(tmp_path):
+    (fault,) = checked(tmp_path)
+    assert "master.yaml:4:" in fault and "choose another, or set cluster.calendar: false" in fault
+    assert checked(tmp_path, ", calendar: false") == []
+    config = configuration.load(tmp_path / "master.yaml", {})
+    assert configuring.built_in(config) == []
