@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from .sql import Statement
+from .stored import Unreadable, read_property_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,8 @@ class FinishedRow:
     properties: dict[str, Any]
     changes: tuple[int, ...]
     completed_at: int
+    fault: str = ""
+    """why it cannot be read in full"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,19 @@ def finished_after(conn: Connection, number: int, most: int = 500) -> list[Finis
     if rows:
         for buildset, change in _CHANGES.with_rows(conn, [(i,) for i in changes]):
             changes[buildset].append(change)
-    return [
-        FinishedRow(
-            row.finished_number, row.id, row.scheduler, row.reason, row.result, row.external_id,
-            {name: pair[0] for name, pair in json.loads(row.properties_json).items()},
-            tuple(changes[row.id]), row.completed_at,
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_finished(row, tuple(changes[row.id])) for row in rows]
+
+
+def _finished(row: Any, changes: tuple[int, ...]) -> FinishedRow:
+    fault, properties = "", {}
+    try:
+        properties = read_property_values(row.properties_json, f"properties_json of buildset {row.id}")
+    except Unreadable as error:
+        fault = str(error)
+    return FinishedRow(
+        row.finished_number, row.id, row.scheduler, row.reason, row.result, row.external_id, properties, changes,
+        row.completed_at, fault,
+    )  # fmt: skip
 
 
 def last_finished(conn: Connection) -> int:

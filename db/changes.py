@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from .effects import NewChange
 from .sql import Statement
+from .stored import Unreadable, read_object, read_texts
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """A change as it is kept. Times in microseconds since the epoch."""
+    """A change as it is kept. Times in microseconds since the epoch. ``fault``: why it cannot be read in full."""
 
     number: int
     request_id: str
@@ -33,6 +33,7 @@ class ChangeRow:
     project: str
     properties: dict[str, Any]
     revlink: str
+    fault: str = ""
 
 
 _NUMBER = Statement("UPDATE counters SET value = value + :n WHERE name = 'changes' RETURNING value")
@@ -124,6 +125,11 @@ def these(conn: Connection, numbers: Sequence[int]) -> list[ChangeRow]:
 
 def _row(row: Any) -> ChangeRow:
     fields = list(row)
-    fields[6] = tuple(json.loads(fields[6]))
-    fields[14] = json.loads(fields[14])
-    return ChangeRow(*fields)
+    fault, files, properties = "", fields[6], fields[14]
+    fields[6], fields[14] = (), {}
+    try:
+        fields[6] = read_texts(files, f"files_json of change {row.number}")
+        fields[14] = read_object(properties, f"properties_json of change {row.number}")
+    except Unreadable as error:
+        fault = str(error)
+    return replace(ChangeRow(*fields), fault=fault)

@@ -7,11 +7,13 @@ the statement returns, whatever its former holder still believes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from .sql import Statement
+from .stored import Unreadable, read_moment, read_object
 
 TAKE_AT_MOST = 500
 
@@ -50,6 +52,8 @@ class Loaded:
     classified: dict[int, bool]
     failures: dict[str, tuple[int, int | None, str]]
     """cause -> (attempts, retry_at; None: set aside, detail as JSON)"""
+    faults: list[str] = field(default_factory=list)
+    """what of it cannot be read: the scheduler cannot be active until that is mended"""
 
 
 _REGISTER = Statement(
@@ -220,16 +224,25 @@ def load(conn: Connection, ids: Sequence[int]) -> dict[int, Loaded]:
     """State, timers, classifications and failures of each of ``ids``; empty ones for a scheduler that has none."""
     found = {i: Loaded({}, {}, {}, {}) for i in ids}
     for what, scheduler_id, key, text, a, b in _LOAD.with_rows(conn, [(i,) for i in ids]):
-        loaded = found[scheduler_id]
-        if what == "s":
-            loaded.state[key] = text
-        elif what == "t":
-            loaded.timers[key] = a
-        elif what == "c":
-            loaded.classified[a] = bool(b)
-        else:
-            loaded.failures[key] = (a, b, text)
+        try:
+            _put(found[scheduler_id], what, key, text, a, b)
+        except Unreadable as error:
+            found[scheduler_id].faults.append(str(error))
     return found
+
+
+def _put(loaded: Loaded, what: str, key: str, text: str, a: Any, b: Any) -> None:
+    if what == "s":
+        loaded.state[key] = text
+    elif what == "t":
+        loaded.timers[key] = read_moment(a, f"due of timer {key!r}")
+    elif what == "c":
+        loaded.classified[a] = bool(b)
+    else:
+        if b is not None:  # it is to be tried again
+            read_moment(b, f"retry_at of failure {key!r}")
+            read_object(text, f"detail_json of failure {key!r}")
+        loaded.failures[key] = (a, b, text)
 
 
 def note_blocked(conn: Connection, scheduler_id: int, incarnation: str | None) -> int:

@@ -5,7 +5,6 @@ All times are microseconds since the epoch, by the database's clock.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from . import audit, naming
 from .sql import Statement
+from .stored import Unreadable, read_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +320,10 @@ def _lines(conn: Connection, ask: Mapping[str, Statement], which: Mapping[str, i
 
 
 def _trouble(value_json: str) -> str | None:
-    status = json.loads(value_json)
+    try:
+        status = read_value(value_json, "its stored status")
+    except Unreadable as error:
+        return str(error)
     return str(status.get("text")) if isinstance(status, dict) and status.get("ok") is False else None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from . import naming
 from .effects import to_json
 from .naming import Disabled, NotFound
 from .sql import Statement
+from .stored import Unreadable, read_object, read_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A request that waits for its answer. ``made_at`` in microseconds."""
+    """A request that waits for its answer. ``made_at`` in microseconds. ``fault``: why its body cannot be read."""
 
     id: int
     scheduler_id: int
@@ -36,6 +36,7 @@ class Message:
     body: dict[str, Any]
     made_at: int
     made_by: str
+    fault: str = ""
 
 
 _KNOWN = Statement("SELECT id FROM messages WHERE scheduler_id = :scheduler_id AND key = :key")
@@ -101,13 +102,13 @@ def answer_of(conn: Connection, message_id: int) -> dict[str, Any] | None:
     row = _ANSWER_OF(conn, id=message_id).one_or_none()
     if row is None:
         raise NotFound(f"there is no message {message_id}")
-    return None if row.answer_json is None else _object(row.answer_json)
+    return None if row.answer_json is None else _answer(row.answer_json, message_id)
 
 
 def answers_of(conn: Connection, message_ids: Iterable[int]) -> dict[int, dict[str, Any] | None]:
     """{message id: what a turn answered, None for nothing yet}; a message that is not there (any more) is missing."""
     found = _ANSWERS_OF.with_rows(conn, [(i,) for i in message_ids])
-    return {row.id: None if row.answer_json is None else _object(row.answer_json) for row in found}
+    return {row.id: None if row.answer_json is None else _answer(row.answer_json, row.id) for row in found}
 
 
 def answer_all(conn: Connection, scheduler_id: int, answer: Mapping[str, Any]) -> list[int]:
@@ -116,9 +117,14 @@ def answer_all(conn: Connection, scheduler_id: int, answer: Mapping[str, Any]) -
 
 
 def _message(row: Any) -> Message:
-    return Message(row.id, row.scheduler_id, row.key, row.kind, _object(row.body_json), row.made_at, row.made_by)
+    body, fault = {}, ""
+    try:
+        body = read_object(row.body_json, f"body_json of message {row.id}")
+    except Unreadable as error:  # the others must be answered all the same
+        fault = str(error)
+    return Message(row.id, row.scheduler_id, row.key, row.kind, body, row.made_at, row.made_by, fault)
 
 
-def _object(text: str) -> dict[str, Any]:
-    value = json.loads(text)
+def _answer(text: str, message_id: int) -> dict[str, Any]:
+    value = read_value(text, f"answer_json of message {message_id}")
     return value if isinstance(value, dict) else {"answer": value}

@@ -6,7 +6,6 @@ the scheduler's row first, the commit-order counters last.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from .holding import note_blocked, record_ownership
 from .naming import Named, NotFound, Refused
 from .placing import evened
 from .sql import Statement
+from .stored import Unreadable, read_object
 
 SYSTEM = "locum"
 """Who disables a scheduler when no person does."""
@@ -303,7 +303,7 @@ def answers(conn: Connection, ids: Iterable[int]) -> dict[int, dict[str, Any] | 
     found: dict[int, dict[str, Any] | None] = {}
     for order_id, answer, state in _ANSWERS.with_rows(conn, [(i,) for i in ids]):
         if answer is not None:
-            found[order_id] = json.loads(answer)
+            found[order_id] = read_object(answer, f"answer_json of order {order_id}")
         elif state not in ("up", "stopping"):
             found[order_id] = {"error": f"the master ended ({state or 'unknown'}) before it answered"}
         else:
@@ -344,7 +344,7 @@ def discard_failure(conn: Connection, name: str, cause: str | None, who: str, ki
     row = naming.lock(conn, name, kind)
     found = list(_FAILURES(conn, id=row.id, cause=cause))
     _expect_failures(row, cause, [f.cause for f in found])
-    aside = [f for f in found if f.retry_at is None or json.loads(f.detail_json).get("aside")]
+    aside = [f for f in found if f.retry_at is None or _is_aside(f.detail_json)]
     if cause is not None and not aside:
         raise Refused(f"{cause} of {row} is still being tried again; it can be discarded once it has been set aside")
     causes = sorted(f.cause for f in aside)
@@ -355,6 +355,13 @@ def discard_failure(conn: Connection, name: str, cause: str | None, who: str, ki
         _RAISE(conn, id=row.id)
         record_ownership(conn, [row.id], f"failures discarded by {who}")
     return causes
+
+
+def _is_aside(detail_json: str) -> bool:
+    try:
+        return bool(read_object(detail_json, "detail_json of a failure").get("aside"))
+    except Unreadable:
+        return True  # nobody can try it again, but whoever discards it gets rid of it
 
 
 def _expect_failures(row: Named, cause: str | None, found: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from .naming import NotFound
 from .sql import Statement
+from .stored import read_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def _whole(conn: Connection, rows: Sequence[Any]) -> list[BuildsetLine]:
         return []
     found = {}
     for row in rows:
-        fields = [*row[:-1], json.loads(row.properties_json), [], [], []]
+        fields = [*row[:-1], read_object(row.properties_json, f"properties_json of buildset {row.id}"), [], [], []]
         found[row.id] = BuildsetLine(*fields)
     ids = [(i,) for i in found]
     for buildset_id, number in _CHANGES.with_rows(conn, ids):

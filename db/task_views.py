@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.engine import Connection
 
 from .schema import builders, buildsets, log_chunks, masters, steps, tasks
+from .stored import read_object, read_property_values
 
 _LINE = (
     tasks.c.id,
@@ -118,8 +118,8 @@ def show(conn: Connection, task: int) -> ShownTask | None:
             buildsets.c.id == line.buildset_id
         )
     ).one_or_none()
-    pairs = json.loads(buildset.properties_json) if buildset else {}  # name -> [value, source]
-    shared = {name: pair[0] for name, pair in pairs.items()}
+    place = f"properties_json of buildset {line.buildset_id}"
+    shared = read_property_values(buildset.properties_json, place) if buildset else {}
     found = conn.execute(
         select(
             steps.c.attempt,
@@ -138,7 +138,7 @@ def show(conn: Connection, task: int) -> ShownTask | None:
         line,
         buildset.scheduler if buildset else None,
         buildset.reason if buildset else None,
-        shared | json.loads(own),
+        shared | read_object(own, f"properties_json of task {task}"),
         tuple(StepLine(*step) for step in found),
     )
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from .collapsing import newest_of
 from .sql import Statement
+from .stored import Unreadable, read_object, read_property_values, read_value
 from .task_states import RUNNING, Result, State, quoted, worst
 
 _RUNNING = quoted(RUNNING)
@@ -48,6 +49,8 @@ class ClaimedTask:
     properties: dict[str, Any]
     sourcestamps: tuple[SourceStamp, ...]
     changes: tuple[int, ...]
+    fault: str = ""
+    """what of it cannot be read: it must fail"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,21 +352,32 @@ def _described(conn: Connection, rows: Sequence[Any], names: dict[int, str]) -> 
     buildsets = {row.id: row for row in _BUILDSETS.with_rows(conn, ids)} if ids else {}
     stamps: dict[int, list[SourceStamp]] = {}
     changes: dict[int, list[int]] = {}
+    faults: dict[int, str] = {}
     if ids:
         for buildset, codebase, repository, branch, revision, project, patch in _STAMPS.with_rows(conn, ids):
             stamp = SourceStamp(
                 codebase=codebase, repository=repository, branch=branch, revision=revision, project=project
             )
             if patch is not None:
-                stamp["patch"] = json.loads(patch)
+                try:
+                    stamp["patch"] = read_value(patch, f"patch_json of a sourcestamp of buildset {buildset}")
+                except Unreadable as error:
+                    faults[buildset] = str(error)
             stamps.setdefault(buildset, []).append(stamp)
         for buildset, number in _CHANGES.with_rows(conn, ids):
             changes.setdefault(buildset, []).append(number)
     claimed = []
     for row in sorted(rows, key=lambda row: (-row.priority, row.id)):
         buildset = buildsets.get(row.buildset_id)
-        with_sources = json.loads(buildset.properties_json) if buildset else {}  # name -> [value, source]
-        properties = {name: pair[0] for name, pair in with_sources.items()}
+        fault = faults.get(row.buildset_id, "")
+        properties: dict[str, Any] = {}
+        try:
+            if buildset:
+                place = f"properties_json of buildset {row.buildset_id}"
+                properties |= read_property_values(buildset.properties_json, place)
+            properties |= read_object(row.properties_json, f"properties_json of task {row.id}")
+        except Unreadable as error:  # the others are claimed all the same
+            fault = str(error)
         claimed.append(
             ClaimedTask(
                 id=row.id,
@@ -374,9 +388,10 @@ def _described(conn: Connection, rows: Sequence[Any], names: dict[int, str]) -> 
                 scheduler=buildset.scheduler if buildset else None,
                 reason=buildset.reason if buildset else "",
                 priority=row.priority,
-                properties=properties | json.loads(row.properties_json),
+                properties=properties,
                 sourcestamps=tuple(stamps.get(row.buildset_id, ())),
                 changes=tuple(changes.get(row.buildset_id, ())),
+                fault=fault,
             )
         )
     return claimed
@@ -485,8 +500,14 @@ def _write_progress(conn: Connection, records: Sequence[Record]) -> None:
 def _write_properties(conn: Connection, records: Sequence[PropertiesSet], mine: dict[tuple[int, int], Mine]) -> None:
     values: dict[int, dict[str, Any]] = {}
     for r in records:
-        own = values.setdefault(r.task, json.loads(mine[r.task, r.attempt].properties_json))
-        own.update(r.values)
+        if r.task not in values:
+            try:
+                values[r.task] = read_object(
+                    mine[r.task, r.attempt].properties_json, f"properties_json of task {r.task}"
+                )
+            except Unreadable:  # its claimer has been told, and what others record must not wait for it
+                values[r.task] = {}
+        values[r.task].update(r.values)
     if values:
         _SET_PROPERTIES.with_rows(conn, [(task, json.dumps(own)) for task, own in values.items()])
 

@@ -233,6 +233,13 @@ class Activation:
                 self._unable[one.id] = f"no instance could be made: {error!r}"
                 self._loop.soon()
                 continue
+            if loaded[one.id].faults:  # the others are taken all the same
+                self._unable[one.id] = "; ".join(loaded[one.id].faults)
+                self.log.error(
+                    "scheduler {name} cannot be activated: {why}", name=standing.name, why=self._unable[one.id]
+                )
+                self._loop.soon()
+                continue
             tenure = Tenure(
                 one, loaded[one.id], standing.name, standing.kind, self.tools, standing.instance,
                 self._fresh(one.id), self._ended, self._cannot,

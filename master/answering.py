@@ -15,6 +15,8 @@ from ..schedulers.trying import TryBase
 
 def serving(message: Message) -> Callable[[Any], Any]:
     """The function that answers ``message`` inside a turn of its scheduler."""
+    if message.fault:
+        return lambda scheduler: _unreadable(message.fault)
     if message.kind == "force":
         return lambda scheduler: _force(scheduler, message.body)
     if message.kind == "try":
@@ -38,6 +40,10 @@ async def _operate(scheduler: Any, operation: str, body: Mapping[str, Any]) -> M
         }
     answer: Mapping[str, Any] = await answered(method(**body))
     return answer
+
+
+async def _unreadable(fault: str) -> Mapping[str, Any]:
+    return {"error": fault}
 
 
 async def _unknown(kind: str) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..db.effects import Effects
 from ..db.schedule_effects import CalendarEffects, ScheduleMove
+from ..db.stored import Unreadable
 from ..schedulers.base import to_datetime
 from ..schedulers.changes import Change
 from ..schedulers.hooks import answered
@@ -58,6 +59,8 @@ class ChangeCame:
     def react(self, scheduler: Any) -> Any:
         if self.error is not None:
             raise self.error
+        if self.change.fault:
+            raise Unreadable(self.change.fault)
         return scheduler.gotChange(self.change, self.important)
 
     def answered(self, effects: Effects) -> None:
@@ -82,6 +85,8 @@ class BuildsetFinished:
     def react(self, scheduler: Any) -> Any:
         if self.error is not None:
             raise self.error
+        if self.buildset.fault:
+            raise Unreadable(self.buildset.fault)
         return scheduler.gotBuildsetComplete(self.buildset)
 
     def answered(self, effects: Effects) -> None:

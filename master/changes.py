@@ -18,6 +18,8 @@ FILES_LIMIT = 100_000
 FILES_BYTES_LIMIT = 4 * 1024 * 1024
 PROPERTIES_LIMIT = 1024 * 1024
 
+_MOST_UNKNOWN = 20
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -40,7 +42,10 @@ def validated(given: Mapping[str, Any]) -> NewChange:
     seconds since the epoch; ``files`` is a list, ``properties`` a mapping to JSON values. Without a ``request_id`` the
     change gets one, so that it is a change of its own.
     """
-    faults = [_unknown(key) for key in given if key not in _FIELDS and key != "author"]
+    unknown = [key for key in given if key not in _FIELDS and key != "author"]
+    faults = [_unknown(key) for key in unknown[:_MOST_UNKNOWN]]
+    if len(unknown) > _MOST_UNKNOWN:
+        faults.append(f"and {len(unknown) - _MOST_UNKNOWN} unknown fields more")
     given = {key: value for key, value in given.items() if value is not None}
     if "author" in given:
         if "who" in given:
@@ -117,7 +122,7 @@ def _when(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float, str, datetime)):
         raise _Fault(f"{cure}, got {_kind(value)}")
     if isinstance(value, (int, float)):
-        if not math.isfinite(value) or not -62_135_596_800 <= value <= 253_370_764_800:
+        if not -62_135_596_800 <= value <= 253_370_764_800:  # so is what is not a number
             raise _Fault(f"{cure}; this number lies outside of the years 1 to 9999")
         return round(value * 1_000_000)
     try:

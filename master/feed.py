@@ -24,6 +24,10 @@ class Numbered(Protocol):
     def number(self) -> int:
         """Its place in the order of commits."""
 
+    @property
+    def fault(self) -> str:
+        """Why it could not be read in full; '' for almost all."""
+
 
 Item = TypeVar("Item", bound=Numbered)
 

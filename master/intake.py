@@ -56,6 +56,8 @@ class Intake(Generic[Item]):
             item = self._peek(self.offered)
             if item is None:
                 return None
+            if item.fault:  # whether it is wanted cannot be known, so it is a turn that fails, and is set aside at last
+                return item, False, None
             try:
                 wanted = self._consider(item)
             except (Exception, SystemExit) as error:  # user code: it fails the turn, never us

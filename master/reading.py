@@ -33,6 +33,7 @@ def change_of(row: ChangeRow) -> Change:
         properties=row.properties,
         revlink=row.revlink,
         committer=row.committer,
+        fault=row.fault,
     )
 
 
@@ -48,6 +49,7 @@ def finished_of(row: FinishedRow) -> FinishedBuildset:
         properties=row.properties,
         changes=row.changes,
         completed_at=row.completed_at,
+        fault=row.fault,
     )
 
 

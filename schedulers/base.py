@@ -107,10 +107,21 @@ class Clustered(Service):
         """The value last set in a committed turn, or in this one. KeyError if there is none and no ``default``."""
         text = self.master.get_state(key)
         if text is not None:
-            return succeed(json.loads(text))
+            return self._read_state(key, text)
         if default is _NOTHING:
             return fail(KeyError(key))
         return succeed(default)
+
+    def _read_state(self, key: str, text: str) -> Deferred[Any]:
+        try:
+            return succeed(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            return fail(
+                SchedulerFault(
+                    f"state {key!r} of {self.name!r} is not JSON in the database ({error}); mend that row of"
+                    " scheduler_state, or restore it from a backup"
+                )
+            )
 
     def setState(self, key: str, value: Any) -> Deferred[None]:
         """Keep a JSON value under ``key``; the next owner's ``getState`` reads it once this turn has committed."""

@@ -26,6 +26,8 @@ class Change:
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
     revlink: str = ""
     committer: str | None = None
+    fault: str = ""
+    """why its row could not be read in full; such a change is offered to nobody's code"""
 
     @property
     def author(self) -> str:

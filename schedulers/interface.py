@@ -65,6 +65,8 @@ class FinishedBuildset:
     properties: Mapping[str, Any]
     changes: tuple[int, ...]
     completed_at: int
+    fault: str = ""
+    """why its row could not be read in full; such a one is offered to nobody's code"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,8 +196,8 @@ def _one(line: bytes) -> NewChange:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise ValueError(f"the key {twice[:60]!r} stands twice in one object")
     return found
 
@@ -220,6 +220,16 @@ def change_list(database: Database, limit: int, everything: bool, as_json: bool)
         for c in found
     ]
     either(as_json, lambda: [change_json(c) for c in found], lambda: table(columns, rows, "no changes yet"))
+    _refuse_faulty(found)
+
+
+def _refuse_faulty(found: list[ChangeRow]) -> None:
+    """After they have been shown: what of them could not be read."""
+    faults = [c.fault for c in found if c.fault]
+    for fault in faults[:_SHOWN_FAULTS]:
+        warn(fault)
+    if faults:
+        raise Refused(f"{len(faults)} of these changes cannot be read in full; what is wrong stands above")
 
 
 def change_json(c: ChangeRow) -> dict[str, Any]:

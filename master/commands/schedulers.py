@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from ...db import listings, naming, orders
 from ...db.database import Database
 from ...db.listings import FailureLine, SchedulerPage, TimerLine
+from ...db.stored import read_value
 from .asking import asked, kept, request_option, span_given, zone_name_or_default, zone_option
 from .opening import announce, database_command, json_option, reason_option, who, written
 from .output import either, emit_json, fields, iso, moment, say, table
@@ -52,7 +52,7 @@ def scheduler_show(database: Database, name: str, kind: str | None, as_json: boo
 def _page_json(page: SchedulerPage) -> dict[str, Any]:
     return {
         **scheduler_json(page.line),
-        "state": {key: json.loads(value) for key, value in page.state.items()},
+        "state": {key: read_value(value, f"state {key!r} of {page.line.name!r}") for key, value in page.state.items()},
         "timers": [{"key": t.key, "due": iso(t.due)} for t in page.timers],
         "failure_list": [_failure_json(f) for f in page.failures],
         "skips": [

@@ -121,6 +121,8 @@ class RunningTask:
             self._step.move_deadline(deadline)
 
     async def _run_steps(self) -> TaskEnded:
+        if self.claimed.fault:
+            return TaskEnded(*self.key, State.FAILED, Result.EXCEPTION, _clean(self.claimed.fault))
         properties = properties_of(self.claimed, self.builder)
         for number, section in enumerate(self.builder.steps):
             if self._interrupted:

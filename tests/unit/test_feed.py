@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 @dataclass(frozen=True)
 class Item:
     number: int
+    fault: str = ""
 
 
 class Table:
