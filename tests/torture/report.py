@@ -12,7 +12,7 @@ from pathlib import Path
 from . import checker, machine
 from .checker_rows import Histories
 from .history import ChangeAnswered, FaultEnded, Folder, MasterEnded, OrderAnswered
-from .invariants_timing import takeovers
+from .invariants_timing import Takeover, takeovers, windows
 
 SHOWN = 10
 
@@ -69,12 +69,21 @@ def _faults(h: Histories) -> list[str]:
 def _takeovers(h: Histories) -> list[str]:
     by_kind: dict[str, list[float]] = defaultdict(list)
     for takeover in takeovers(h):
-        by_kind[takeover.fault].append(takeover.seconds)
+        if not _another_struck(h, takeover):
+            by_kind[takeover.fault].append(takeover.seconds)
     lines = []
     for kind, found in sorted(by_kind.items()):
         p50, p99, most = (_percentile(found, p) for p in (50, 99, 100))
         lines.append(f"takeover after {kind}: {len(found)} times, p50 {p50:.2f} s, p99 {p99:.2f} s, max {most:.2f} s")
     return lines
+
+
+def _another_struck(h: Histories, takeover: Takeover) -> bool:
+    """Whether something else was done between a fault and the takeover, so that it tells nothing of that fault."""
+    return any(
+        w.begin != takeover.at and w.begin <= takeover.at + takeover.seconds and takeover.at <= w.end
+        for w in windows(h)
+    )
 
 
 def _percentile(values: list[float], percent: int) -> float:
