@@ -29,6 +29,7 @@ from .nemesis_ground import Ground, ground
 UP_S = 90.0
 QUIET_S = 30.0
 """The quiet time is over when all has settled, or when nothing more has happened for so long."""
+QUIET_AT_MOST_S = 600.0
 LINGER_S = 5.0
 """How long a process or session may outlive the last master."""
 OVERDUE_S = 2.0
@@ -102,9 +103,11 @@ class Chamber:
         nemesis = Nemesis(self._plan.faults, site, self._faults, self._say)
         striking = threading.Thread(target=nemesis.run, name="nemesis")
         striking.start()
-        over.wait(self._plan.minutes * 60)
-        over.set()  # faults are healed before the load ends, so that there is somebody who answers it
-        striking.join()
+        try:
+            over.wait(self._plan.minutes * 60)
+        finally:
+            over.set()  # faults are healed before the load ends, so that there is somebody who answers it
+            striking.join()
         self.load.end()
         self._nemesis_troubles = nemesis.troubles
 
@@ -120,7 +123,10 @@ class Chamber:
     def _end(self) -> None:
         self._phase("stopping")
         self.load.close()
-        codes = self.masters.stop_all()
+        try:
+            codes = self.masters.stop_all()
+        except AssertionError as error:  # a master does not end, and its log is in the text
+            raise Stuck(str(error)) from None
         self._phase("stopped")
         self._say(f"exit codes: {codes}")
         end = time.monotonic() + LINGER_S
@@ -146,7 +152,8 @@ class Chamber:
     def _settle(self) -> str:
         """Wait until all is done, for as long as it goes on. What has not been done; the checker says what that means."""
         left, since = "", time.monotonic()
-        while (found := self._unsettled()) and time.monotonic() < since + QUIET_S:
+        end = since + QUIET_AT_MOST_S
+        while (found := self._unsettled()) and time.monotonic() < min(end, since + QUIET_S):
             if found != left:
                 left, since = found, time.monotonic()
             time.sleep(0.3)

@@ -7,6 +7,7 @@ that the two can be compared: buildset N has the reason ``number N``, and the st
 from __future__ import annotations
 
 import os
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -74,16 +75,10 @@ class Slow(OfBranch):
     async def gotChange(self, change: Any, important: bool) -> None:
         reason = await self.number()
         if self.thread:
-            await deferToThread(_sleep, self.seconds)
+            await deferToThread(time.sleep, self.seconds)
         else:
             await deferLater(reactor, self.seconds)
         await self.addBuildsetForChanges(reason=reason, changeids=[change.number])
-
-
-def _sleep(seconds: float) -> None:
-    import time
-
-    time.sleep(seconds)
 
 
 class Raising(OfBranch):
