@@ -92,16 +92,18 @@ def task_show(database: Database, number: int, as_json: bool) -> None:
 
 
 @task.command("log")
-@click.argument("number", type=int)
+@click.argument("number", type=int, required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
 @click.option("--attempt", type=click.IntRange(0), help="Of this attempt. Default: the last.")
 @click.option("--step", type=click.IntRange(0), help="Of this step only.")
 @json_option
 @database_command
 def task_log(
-    database: Database, number: int, follow: bool, attempt: int | None, step: int | None, as_json: bool
+    database: Database, number: int | None, follow: bool, attempt: int | None, step: int | None, as_json: bool
 ) -> None:
-    """The output of a task's commands."""
+    """The output of a task's commands. Without NUMBER: of the newest task that has begun."""
+    if number is None:
+        number = _newest_begun(database)
     for chunk, headline in _chunks(database, number, attempt, step, follow):
         if as_json:
             pieces = {"attempt": chunk.attempt, "step": chunk.step, "sequence": chunk.sequence}
@@ -156,6 +158,13 @@ def _patiently(database: Database, ask: Any, follow: bool, *args: Any) -> Any:
 def _headline(shown: ShownTask, chunk: LogChunk) -> str:
     name = next((s.name for s in shown.steps if (s.attempt, s.number) == (chunk.attempt, chunk.step)), "")
     return f"--- attempt {chunk.attempt}, step {chunk.step} {name}".rstrip()
+
+
+def _newest_begun(database: Database) -> int:
+    begun = [(t.started_at, t.id) for t in database.read(task_views.listing) if t.started_at is not None]
+    if not begun:
+        raise NotFound("no task has begun yet; 'locum task list' shows those that there are")
+    return max(begun)[1]
 
 
 def _find(database: Database, number: int) -> ShownTask:

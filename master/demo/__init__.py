@@ -104,7 +104,7 @@ def _tell_where(folder: Path) -> None:
     config = folder / "master.yaml"
     with contextlib.suppress(OSError):
         click.echo(f"\nEverything is kept in {folder}: the repository, master.yaml, the masters' logs. To look around:")
-        for command in ("status", "buildset list", "scheduler show commits", "task log 1"):
+        for command in ("status", "buildset list", "scheduler show commits", "task log"):
             click.echo(f"  locum --config {config} {command}")
         click.echo(f"To go on: locum start --config {config} --name m1")
 

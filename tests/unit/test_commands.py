@@ -345,7 +345,8 @@ def test_buildsets_and_tasks_are_listed_and_shown(locum, db):
 def test_the_log_of_a_task_comes_in_order_with_a_headline_for_each_step(locum, db):
     joined(db, "m1")
     a_buildset(db, 1)
-    execute(db, "UPDATE tasks SET attempt = 1, finished_at = 5")
+    assert "no task has begun" in locum("task", "log").err
+    execute(db, "UPDATE tasks SET attempt = 1, started_at = 2, finished_at = 5")
     for step, sequence, text in ((1, 0, "one\n"), (1, 1, "two\n"), (2, 0, "three\n")):
         execute(
             db,
@@ -360,6 +361,7 @@ def test_the_log_of_a_task_comes_in_order_with_a_headline_for_each_step(locum, d
     assert locum("task", "log", "10", "--step", "2").out == "three\n"
     assert locum("task", "log", "10", "--attempt", "0").out == ""
     assert locum("task", "log", "11").code == 1
+    assert locum("task", "log").out == text, "of the newest that has begun"
 
 
 # -- reconfig
