@@ -123,5 +123,5 @@ def test_the_page_tells_of_every_flag_and_every_line_of_code_is_there() -> None:
     root = FOLDER.parents[1]
     for path, name in re.findall(r"`((?:db|master)/\w+\.py)`, `(\w+)`", PAGE):
         assert re.search(
-            rf"^\s*(?:async )?(?:def )?{name}\b", (root / path).read_text(encoding="utf-8"), re.MULTILINE
+            rf"^\s*(?:async )?(?:def |class )?{name}\b", (root / path).read_text(encoding="utf-8"), re.MULTILINE
         ), f"{path} has no {name}"
