@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 
 from . import audit, upgrading
+from .misfits import misfits
 from .naming import Refused
 from .schema import OLDEST_COMPATIBLE, SCHEMA_VERSION
 from .sql import Statement
@@ -180,7 +181,15 @@ def check(conn: Connection) -> list[Finding]:
         return [Finding(what, "run 'locum db upgrade'")]
     if found.oldest_compatible > SCHEMA_VERSION or found.schema_version < OLDEST_COMPATIBLE:
         return [Finding(f"schema version {found.schema_version} is too new for this release", "install a newer Locum")]
-    return [*_file_findings(conn), *_revision_findings(conn, found), *_counter_findings(conn), *_row_findings(conn)]
+    odd = [Finding(what, "mend that row, or restore it from a backup") for what in misfits(conn)]
+    if odd:
+        return [*_file_findings(conn), *odd]  # the rest can be looked at when these are mended
+    return [
+        *_file_findings(conn),
+        *_revision_findings(conn, found),
+        *_counter_findings(conn),
+        *_row_findings(conn),
+    ]
 
 
 def _row_findings(conn: Connection) -> list[Finding]:

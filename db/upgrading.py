@@ -57,6 +57,8 @@ def versions(conn: Connection) -> Versions | None:
     if "cluster" in there and "locum_alembic_version" in there:
         row = _VERSIONS(conn).one_or_none()
         if row is not None:
+            if not isinstance(row.schema_version, int) or not isinstance(row.oldest_compatible, int):
+                raise WrongDatabase("the versions in the table 'cluster' are not numbers; restore a backup")
             return Versions(row.cluster_id, row.schema_version, row.oldest_compatible)
     taken = sorted(there & set(schema.metadata.tables))
     if taken:

@@ -10,15 +10,22 @@ from urllib.parse import quote
 # As libpq reads it: what stands before an '@' that stands before the first '/'. The other is of those who did not escape
 # a '/' in a password: libpq would take the password for a port, and say so in an error.
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):([^/]*)@")
-_STRAY_PASSWORD = re.compile(r"(?<=://)([^/@:]*):([^@=]*/[^@=]*)@")
+_STRAY_PASSWORD = re.compile(
+    r"(?<=://)([^/@:]*):([^@=]*)@"
+)  # if there is a '/' in it; asked for here, it would take long
+_LONGEST = 4096
 _PASSWORD_PARAMETER = re.compile(r"(?i)([?&](?:ssl)?password=)[^&]*")
 
 
 def without_password(url: str) -> str:
     """``url`` fit to be shown: its password, wherever it stands, is ``***``."""
-    for password in (_PASSWORD, _STRAY_PASSWORD):
-        url = password.sub(r"\1:***@", url)
+    url = _PASSWORD.sub(r"\1:***@", url)
+    url = _STRAY_PASSWORD.sub(lambda found: f"{found[1]}:***@" if "/" in found[2] else found[0], url)
     return _PASSWORD_PARAMETER.sub(r"\1***", url)
+
+
+def _has_stray_password(url: str) -> bool:
+    return any("/" in found[2] for found in _STRAY_PASSWORD.finditer(url))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +43,17 @@ class DatabaseUrl:
 
         A SQLite path is relative to ``base_dir`` (the folder of the YAML file), ``sqlite:////abs`` is absolute.
         """
+        if len(url) > _LONGEST:
+            raise ValueError(f"the database's URL has {len(url)} characters, more than {_LONGEST}")
         shown = without_password(url)
         scheme, colon, rest = url.partition("://")
         if scheme == "sqlite" and colon and rest.startswith("/") and len(rest) > 1:
-            path = (base_dir / rest[1:]).resolve()
+            try:
+                path = (base_dir / rest[1:]).resolve()
+            except (OSError, RuntimeError, ValueError) as error:  # a NUL, a loop of links
+                raise ValueError(f"the database's URL names no usable file: {error}") from None
             return cls("sqlite", f"sqlite:///{path}", path=path)
-        if rest.split("/")[0].count("@") > 1 or re.search(r"[\0\s]", url) or _STRAY_PASSWORD.search(url):
+        if rest.split("/")[0].count("@") > 1 or re.search(r"[\0\s]", url) or _has_stray_password(url):
             raise ValueError(
                 "the database's URL has an '@', a '/' or a space inside its user or password; write '@' as %40, '/' as"
                 " %2F and a space as %20"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import cast
 
 from ..db.buildsets import FinishedRow
 from ..db.changes import ChangeRow
 from ..db.schedules import ExecutionRow, ScheduleRow
+from ..db.stored import Unreadable, read_value
 from ..schedulers.catchup import CatchUp, Policy
 from ..schedulers.changes import Change
 from ..schedulers.interface import FinishedBuildset
@@ -55,7 +55,12 @@ def finished_of(row: FinishedRow) -> FinishedBuildset:
 
 def rule_and_start_of(row: ScheduleRow) -> tuple[Recurrence, StartBuildset]:
     """When it fires, and what it starts. ValueError: this release cannot read it."""
-    return recurrence_from_json(json.loads(row.rule_json)), start_from_json(json.loads(row.start_json))
+    try:
+        rule = read_value(row.rule_json, f"rule_json of schedule {row.id}")
+        start = read_value(row.start_json, f"start_json of schedule {row.id}")
+    except Unreadable as error:
+        raise ValueError(str(error)) from None
+    return recurrence_from_json(rule), start_from_json(start)
 
 
 def schedule_of(row: ScheduleRow) -> StoredSchedule:

@@ -417,9 +417,10 @@ def recurrence_from_json(value: Any) -> Recurrence:
     """The recurrence that ``to_json`` told, or that a person wrote: times in ISO 8601 with an offset. RecurrenceError."""
     if not isinstance(value, Mapping):
         raise RecurrenceError([("rule", f"expected a mapping with the key 'kind', got {value!r}")])
-    cls = KINDS.get(value.get("kind", ""))
+    kind = value.get("kind")
+    cls = KINDS.get(kind) if isinstance(kind, str) else None
     if cls is None:
-        raise RecurrenceError([("kind", _unknown(value.get("kind"), KINDS))])
+        raise RecurrenceError([("kind", _unknown(kind, KINDS))])
     if cls is ScheduleCron:
         known = {"cron", "timezone"}
     else:

@@ -72,7 +72,10 @@ def start_from_json(value: Any) -> StartBuildset:
         if key not in known:
             meant = suggest(str(key), known)
             raise ValueError(f"{key}: unknown; " + (f"did you mean {meant!r}?" if meant else f"known: {sorted(known)}"))
-    return StartBuildset(tuple(given.pop("builders", ())), **given)
+    builders = given.pop("builders", ())
+    if not isinstance(builders, (list, tuple)):
+        raise ValueError(f"builders: expected a list of names, got {builders!r}")
+    return StartBuildset(tuple(builders), **given)
 
 
 @dataclass(frozen=True, slots=True)

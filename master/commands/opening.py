@@ -20,7 +20,9 @@ from ...config import MasterConfig, Secret
 from ...db import upgrading, wakeups
 from ...db.database import Bounds, Database, HostClocks
 from ...db.errors import DatabaseAway, DatabaseError, OutcomeUnknown
+from ...db.misfits import misfits
 from ...db.naming import Refused, storable
+from ...db.stored import Unreadable
 from ...db.urls import DatabaseUrl
 
 P = ParamSpec("P")
@@ -61,9 +63,20 @@ def database_command(function: Callable[..., int | None]) -> Callable[..., int |
     @functools.wraps(function)
     def command(*args: Any, config_file: str | None, database_url: str | None, **kwargs: Any) -> int | None:
         with opened(config_file, database_url) as database:
-            return function(database, *args, **kwargs)
+            try:
+                return function(database, *args, **kwargs)
+            except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError):
+                _blame_the_database(database)
+                raise
 
     return command
+
+
+def _blame_the_database(database: Database) -> None:
+    """After an error that nobody foresaw: if the database holds what Locum did not write, that is what there is to say."""
+    what = database.read(lambda conn: next(misfits(conn), None))
+    if what is not None:
+        raise Unreadable(f"{what}; mend that row, or restore it from a backup ('locum db check' lists all there are)")
 
 
 @contextlib.contextmanager

@@ -381,7 +381,11 @@ def schedule_next(database: Database, which: str | None, limit: int, zone_name: 
     else:
         row = database.read(_find, which)
         after = max(row.examined, database.read(listings.now))
-        found = [] if row.paused else [(t, row) for t in rule_and_start_of(row)[0].between(after, 2**62, limit)]
+        try:
+            rule, _ = rule_and_start_of(row)
+        except ValueError as error:
+            raise Refused(f"schedule {row.id} cannot be read by this release: {error}") from None
+        found = [] if row.paused else [(t, row) for t in rule.between(after, 2**62, limit)]
     lines = [(to_datetime(t).astimezone(shown).isoformat(), row.id, row.name, _text(row)) for t, row in found]
     either(
         as_json,
