@@ -3,7 +3,6 @@
 from .base import BaseScheduler
 from .basic import AnyBranchScheduler, BaseBasicScheduler, SingleBranchScheduler
 from .cancellers import FailingBuildsetCanceller, OldBuildCanceller
-from .cancellers import FailingBuildsetCanceller, OldBuildCanceller
 from .changes import Change
 from .dependent import Dependent
 from .filters import ChangeFilter, SourceStampFilter
@@ -21,14 +20,12 @@ __all__ = [
     "ChangeFilter",
     "Dependent",
     "FailingBuildsetCanceller",
-    "FailingBuildsetCanceller",
     "FinishedBuildset",
     "ForceScheduler",
     "Interpolate",
     "Nightly",
     "NightlyTriggerable",
     "NotActive",
-    "OldBuildCanceller",
     "OldBuildCanceller",
     "Periodic",
     "Property",
