@@ -80,7 +80,9 @@ class ClusterSection:
     )
     name: str | None = setting(Text("a name", name=True), "the cluster's name, shown to people", None)
     calendar: bool = setting(
-        Flag(), "whether the scheduler 'calendar', which serves stored schedules, is there without being written here", True
+        Flag(),
+        "whether the scheduler 'calendar', which serves stored schedules, is there without being written here",
+        True,
     )
 
     def __post_init__(self) -> None:

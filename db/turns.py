@@ -12,11 +12,10 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from . import cancelling, changes, schedules
+from . import cancelling, changes, schedules, tasks
 from .effects import Effects, Stamp
 from .errors import DatabaseError
 from .sql import Statement
-from . import tasks
 
 
 class CauseGone(DatabaseError):

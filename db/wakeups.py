@@ -16,7 +16,19 @@ from .sql import Statement
 
 CHANNEL = "locum"
 TOPICS = frozenset(
-    {"masters", "schedulers", "changes", "finished", "tasks", "failed", "cancelled", "messages", "answers", "orders", "schedules"}
+    {
+        "masters",
+        "schedulers",
+        "changes",
+        "finished",
+        "tasks",
+        "failed",
+        "cancelled",
+        "messages",
+        "answers",
+        "orders",
+        "schedules",
+    }
 )
 _NOTIFY = Statement("SELECT pg_notify('locum', :topics)")
 _NOTE = Statement(
