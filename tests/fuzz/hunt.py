@@ -1,6 +1,6 @@
-"""``python -m locum.tests.fuzz.hunt TARGET [--seconds N] [--corpus FOLDER]``: bytes that reach new code, by atheris.
+"""``python tests/fuzz/hunt.py TARGET [--seconds N] [--corpus FOLDER]``: bytes that reach new code, by atheris.
 
-Not run with the tests. ``pip install '.[fuzz]'`` brings atheris; what it finds gets a test of its own in ``test_inputs.py``.
+By its path, not with ``-m``: what is imported before atheris is there is not watched. Not run with the tests. ``pip install '.[fuzz]'`` brings atheris; what it finds gets a test of its own in ``test_inputs.py``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import sys
 def main() -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["locum"], enable_loader_override=False):
-        from .targets import LARGEST, TARGETS
-    from .test_inputs import WORDS
+    with atheris.instrument_imports(include=["locum"]):
+        from locum.tests.fuzz.targets import LARGEST, TARGETS
+    from locum.tests.fuzz.test_inputs import WORDS
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=sorted(TARGETS))
