@@ -42,6 +42,14 @@ class Taken:
     blocked: int
     """how often it blocked the reactor of its master"""
 
+    @property
+    def faults(self) -> list[str]:
+        """What of its row cannot be read: it cannot be active until that is mended. SQLite takes any value."""
+        cursors = {"change_cursor": self.change_cursor, "finished_cursor": self.finished_cursor}
+        return [
+            f"its {name}, {v!r:.60}, is not a number" for name, v in cursors.items() if not isinstance(v, int | None)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -232,6 +240,8 @@ def load(conn: Connection, ids: Sequence[int]) -> dict[int, Loaded]:
 
 
 def _put(loaded: Loaded, what: str, key: str, text: str, a: Any, b: Any) -> None:
+    if not isinstance(key, str) or "\0" in key:
+        raise Unreadable(f"the key {key!r:.60} of a timer, state or failure is not text; remove that row")
     if what == "s":
         loaded.state[key] = text
     elif what == "t":

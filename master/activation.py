@@ -233,8 +233,9 @@ class Activation:
                 self._unable[one.id] = f"no instance could be made: {error!r}"
                 self._loop.soon()
                 continue
-            if loaded[one.id].faults:  # the others are taken all the same
-                self._unable[one.id] = "; ".join(loaded[one.id].faults)
+            faults = one.faults + loaded[one.id].faults
+            if faults:  # the others are taken all the same
+                self._unable[one.id] = "; ".join(faults)
                 self.log.error(
                     "scheduler {name} cannot be activated: {why}", name=standing.name, why=self._unable[one.id]
                 )
@@ -310,6 +311,9 @@ class Activation:
                 self._failures.append((scheduler_id, term, cause, failure))
             except DatabaseError as error:
                 self.log.error("a failure of {cause} could not be noted: {error}", cause=cause, error=error)
+                # Uncounted, it would be tried again at once, for ever.
+                self._unable[scheduler_id] = f"a failure of {cause} could not be noted: {error}"
+                self._retake.pop(scheduler_id, None)
 
     async def _release_unable(self) -> None:
         held = await self._remote.single(holding.holds, self._me)

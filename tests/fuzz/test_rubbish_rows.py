@@ -225,3 +225,31 @@ def test_a_task_that_cannot_be_read_is_claimed_with_its_fault_and_the_others_as_
     assert [task.id for task in claimed] == [10, 20]
     assert "properties_json of" in claimed[0].fault and claimed[1].fault == ""
     assert claimed[1].properties == {"scheduler": "quick"}
+
+
+def test_a_turn_that_is_refused_and_whose_failure_is_refused_too_is_not_tried_without_a_pause(bench: Any) -> None:
+    b = bench(lambda: Periodic("p", ["unit"], periodicBuildTimer=60))
+    b.advance(1)
+    for table in ("tasks", "failures"):
+        execute(
+            b.db, f"CREATE TRIGGER no_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no {table}'); END"
+        )
+    b.advance(600)
+    ((term,),) = execute(b.db, "SELECT term FROM schedulers")
+    assert term < 60
+    whys = [str(row[0]) for row in execute(b.db, "SELECT why FROM ownership")]
+    assert any("could not be noted: no failures" in why for why in whys)
+
+
+@pytest.mark.parametrize(
+    ("statement", "sentence"),
+    [
+        ("UPDATE schedulers SET change_cursor = 'x'", "its change_cursor, 'x', is not a number"),
+        ("INSERT INTO timers (scheduler_id, key, due) SELECT id, x'ff', 1 FROM schedulers", "is not text"),
+        ("INSERT INTO timers (scheduler_id, key, due) SELECT id, char(0), 1 FROM schedulers", "is not text"),
+    ],
+)
+def test_values_that_only_sqlite_takes_keep_only_their_scheduler_from_being_active(
+    bench: Any, statement: str, sentence: str
+) -> None:
+    test_a_scheduler_whose_rows_cannot_be_read_is_not_activated_and_says_why(bench, statement, sentence)
