@@ -272,25 +272,25 @@ class BlockWatch(_Thread):
     def _work(self) -> None:
         told: Any = None
         asked = False
-        looked_at, used = self._boottime(), _processor_s()
-        answered, waited = 0.0, _waited_s()
+        looked_at, used, waited = self._boottime(), _processor_s(), _waited_s()
+        answered, ran = 0.0, 0.0
         while not self.stopped.wait(self._limit_s / 4):
-            passed, worked = self._boottime() - looked_at, _processor_s() - used
-            looked_at, used = looked_at + passed, used + worked
-            if passed > self._limit_s and worked < passed / 2:
-                continue  # this thread stood still too and nothing was computed: frozen, and no scheduler is to blame
+            passed, worked, kept = self._boottime() - looked_at, _processor_s() - used, _longest_wait(waited)
+            looked_at, used, waited = looked_at + passed, used + worked, _waited_s()
             if self._answered != answered:
-                answered, waited = self._answered, _waited_s()
+                answered, ran = self._answered, 0.0
+            # Time in which others had the processor is nobody's fault here. If this thread stood still too, then the
+            # interpreter's lock was kept, by computing; or the process was frozen, and it computed nothing.
+            ran += worked if passed > self._limit_s else max(passed - kept, 0.0)
             late = looked_at - answered
             running = self._running()
             if late < self._limit_s:
                 told, asked = None, False
                 self._call(self._answer)
             elif running is not None and running is not told:
-                if _longest_wait(waited) > late / 2:
-                    continue  # others have the processor: it would answer if it were let
-                told = running
-                self._on_block(running, late)
+                if ran >= self._limit_s:
+                    told = running
+                    self._on_block(running, late)
             elif not asked:
                 asked = True
                 self._call(self._answer)
