@@ -173,6 +173,8 @@ class Incarnation:
             timezone=config.cluster.timezone,
             turn_timeout_s=config.cluster.turn_timeout,
             note_failure=lambda *failure: self.activation.note_failure(*failure),  # noqa: PLW0108 - there is no activation yet
+            boottime=surroundings.boottime,
+            long_s=min(BLOCKED_AFTER_S, config.cluster.lease / 2),
         )
         self.activation = Activation(
             reactor,
@@ -274,10 +276,7 @@ class Incarnation:
             self._listener = FileWatchman(database, self.id, hint, call, self.woken, self._peer_lost)
         self._listener.start()
         # Before others take over: it is then still this incarnation that holds the culprit.
-        blocked_after_s = min(BLOCKED_AFTER_S, self._config.cluster.lease / 2)
-        self._block_watch = BlockWatch(
-            call, self._surroundings.boottime, lambda: self.tools.running, self._blocked, blocked_after_s
-        )
+        self._block_watch = BlockWatch(call, self._surroundings.boottime, self.tools, self._blocked)
         self._block_watch.start()
 
     # -- what happens -----------------------------------------------------------------------------------------------

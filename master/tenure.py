@@ -7,11 +7,11 @@ them is discarded too, and the scheduler is rebuilt from what is durable.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Any
 
@@ -376,19 +376,17 @@ class Tenure:
     def _start(self, cause: Cause) -> None:
         turn = self.open = OpenTurn(cause, Effects(self.id, self.term), self.seat)
         self._begun = self._begun or isinstance(cause, Activation)
-        before, self.tools.running = self.tools.running, self
         try:
-            answer = cause.react(self.scheduler)
-            if not isinstance(answer, Deferred) and isawaitable(answer):
-                coroutine = answer if iscoroutine(answer) else awaited(answer)
-                ended, answer = first_step(coroutine)
-                if not ended:
-                    answer = Deferred.fromCoroutine(self._go_on(coroutine, answer))
+            with self.tools.runs(self):
+                answer = cause.react(self.scheduler)
+                if not isinstance(answer, Deferred) and isawaitable(answer):
+                    coroutine = answer if iscoroutine(answer) else awaited(answer)
+                    ended, answer = first_step(coroutine)
+                    if not ended:
+                        answer = Deferred.fromCoroutine(self._go_on(coroutine, answer))
         except (Exception, SystemExit):
             self._failed(turn, failure_of())
             return
-        finally:
-            self.tools.running = before
         if not isinstance(answer, Deferred) or has_answered(answer):
             self._end(turn)
             return
@@ -398,16 +396,7 @@ class Tenure:
             self._limit(turn, done)
 
     async def _go_on(self, answer: Coroutine[Any, Any, Any], waits_for: Any) -> Any:
-        return await rest_of(answer, waits_for, self._noted)
-
-    @contextlib.contextmanager
-    def _noted(self) -> Iterator[None]:
-        """While its code runs, beats and the watch over a blocked reactor can tell whose it is."""
-        before, self.tools.running = self.tools.running, self
-        try:
-            yield
-        finally:
-            self.tools.running = before
+        return await rest_of(answer, waits_for, partial(self.tools.runs, self))
 
     def _start_own(self) -> None:
         waiting = self._own.popleft()

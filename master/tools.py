@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,3 +43,25 @@ class Tools:
     """somebody wants to hear of failed tasks"""
     running: Tenure | None = None
     """whose turn's code runs on the reactor right now"""
+    overran: tuple[Tenure, float] | None = None
+    """whose code has kept the reactor for ``long_s`` or more, and for how many seconds, until the watch takes it"""
+    boottime: Callable[[], float] = lambda: 0.0
+    long_s: float = math.inf
+
+    @contextlib.contextmanager
+    def runs(self, tenure: Tenure) -> Iterator[None]:
+        """While its code runs, beats and the watch over a blocked reactor can tell whose it is."""
+        before, self.running = self.running, tenure
+        began = self.boottime()
+        try:
+            yield
+        finally:
+            self.running = before
+            took = self.boottime() - began
+            if took >= self.long_s:
+                self.overran = (tenure, took)
+
+    def take_overran(self) -> tuple[Tenure, float] | None:
+        """What was noted since it was last taken; in any thread."""
+        found, self.overran = self.overran, None
+        return found

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..db import crash_hint, members, wakeups
 from ..db.database import Database
@@ -248,52 +248,60 @@ class FileWatchman(_Thread):
 
 
 class BlockWatch(_Thread):
-    """Tells which scheduler's code runs while the reactor does not answer for ``limit_s``; once for each blocking."""
+    """Tells which scheduler's code runs while the reactor does not answer for ``long_s``; once for each blocking."""
 
     def __init__(
-        self,
-        call: Call,
-        boottime: Callable[[], float],
-        running: Callable[[], Any],
-        on_block: Callable[[Any, float], None],
-        limit_s: float,
+        self, call: Call, boottime: Callable[[], float], code: Code, on_block: Callable[[Any, float], None]
     ) -> None:
         super().__init__("locum-block-watch")
         self._call = call
         self._boottime = boottime
-        self._running = running
+        self._code = code
         self._on_block = on_block
-        self._limit_s = limit_s
         self._answered = boottime()
+        self._told: Any = None
+        """who has been blamed for what goes on; kept when the word could not be passed on"""
 
     def _answer(self) -> None:
         self._answered = self._boottime()
 
     def _work(self) -> None:
-        told: Any = None
         asked = False
+        limit_s = self._code.long_s
         looked_at, used, waited = self._boottime(), _processor_s(), _waited_s()
         answered, ran = 0.0, 0.0
-        while not self.stopped.wait(self._limit_s / 4):
+        while not self.stopped.wait(limit_s / 4):
             passed, worked, kept = self._boottime() - looked_at, _processor_s() - used, _longest_wait(waited)
             looked_at, used, waited = looked_at + passed, used + worked, _waited_s()
-            if self._answered != answered:
-                answered, ran = self._answered, 0.0
             # Time in which others had the processor is nobody's fault here. If this thread stood still too, then the
             # interpreter's lock was kept, by computing; or the process was frozen, and it computed nothing.
-            ran += worked if passed > self._limit_s else max(passed - kept, 0.0)
-            late = looked_at - answered
-            running = self._running()
-            if late < self._limit_s:
-                told, asked = None, False
+            ran += worked if passed > limit_s else max(passed - kept, 0.0)
+            over = self._code.take_overran()  # it ended before this thread could run again
+            late = looked_at - self._answered
+            running = over[0] if over is not None else self._code.running if late >= limit_s else None
+            if running is not None and running is not self._told and ran >= limit_s:
+                self._told = running
+                self._on_block(running, late if over is None else over[1])
+            if self._answered != answered:
+                answered, ran = self._answered, 0.0
+            if late < limit_s:
+                self._told, asked = None, False
                 self._call(self._answer)
-            elif running is not None and running is not told:
-                if ran >= self._limit_s:
-                    told = running
-                    self._on_block(running, late)
-            elif not asked:
+            elif running is None and not asked:
                 asked = True
                 self._call(self._answer)
+
+
+class Code(Protocol):
+    """What runs on the reactor: ``Tools``."""
+
+    @property
+    def running(self) -> Any: ...
+
+    @property
+    def long_s(self) -> float: ...
+
+    def take_overran(self) -> tuple[Any, float] | None: ...
 
 
 def _processor_s() -> float:
