@@ -34,6 +34,7 @@ class TaskLine:
     builder: str
     state: str
     result: str | None
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ _STAMPS = Statement(
     " WHERE b.buildset_id IN (SELECT id FROM {rows(id bigint)} AS r) ORDER BY s.codebase, s.id"
 )
 _TASKS = Statement(
-    "SELECT t.buildset_id, t.id, coalesce(b.name, ''), t.state, t.result"
+    "SELECT t.buildset_id, t.id, coalesce(b.name, ''), t.state, t.result, t.priority"
     " FROM tasks t LEFT JOIN builders b ON b.id = t.builder_id"
     " WHERE t.buildset_id IN (SELECT id FROM {rows(id bigint)} AS r) ORDER BY t.id"
 )

@@ -312,6 +312,14 @@ def claim(conn: Connection, incarnation: str, builder_ids: Iterable[int], most: 
     return _described(conn, _CLAIM.with_rows(conn, locked, incarnation=incarnation).all(), names)
 
 
+def claim_these(conn: Connection, incarnation: str, task_ids: Iterable[int]) -> list[tuple[int, int]]:
+    """Give ``incarnation`` those of these tasks that are queued, whatever else waits: (task, attempt) of each."""
+    rows = [(i,) for i in sorted(task_ids)]
+    locked = [(i,) for i in _LOCK_QUEUED.with_rows(conn, rows).scalars()] if rows else []
+    claimed = _CLAIM.with_rows(conn, locked, incarnation=incarnation) if locked else []
+    return sorted((row.id, row.attempt) for row in claimed)
+
+
 def _claim_newest(
     conn: Connection, incarnation: str, candidates: Sequence[int], collapsing: set[int], names: dict[int, str]
 ) -> list[ClaimedTask]:

@@ -26,6 +26,7 @@ FALLBACK_S = 5.0
 RETRY_S = 0.5
 SECOND_PASS_S = 0.1
 CLOSE_S = 0.3
+SAVE_S = 4.0
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 2.0, 300.0
 
 
@@ -42,7 +43,10 @@ class Standing:
 
 
 class Activation:
-    """Makes what the database says this incarnation holds, and what is active here, the same."""
+    """Makes what the database says this incarnation holds, and what is active here, the same.
+
+    Every ``look_every_s`` seconds it looks around by itself; every ``save_every_s`` it saves how far schedulers have read.
+    """
 
     log = Log()
 
@@ -54,6 +58,9 @@ class Activation:
         tools: Tools,
         on_freed: Callable[[], None],
         on_active: Callable[[Tenure], None],
+        *,
+        look_every_s: float = FALLBACK_S,
+        save_every_s: float = SAVE_S,
     ) -> None:
         self._reactor = reactor
         self._remote = remote
@@ -75,8 +82,8 @@ class Activation:
         self._stopping = False
         self._why = "nobody held it"
         self._failures: list[tuple[int, int, str, NewFailure]] = []
-        self._loop = Loop(reactor, self._step, FALLBACK_S, "activation", retry_s=RETRY_S)
-        self._progress = Loop(reactor, self._save_progress, 4.0, "saving cursors", first_s=4.0)
+        self._loop = Loop(reactor, self._step, look_every_s, "activation", retry_s=RETRY_S)
+        self._progress = Loop(reactor, self._save_progress, save_every_s, "saving cursors", first_s=save_every_s)
 
     # -- from outside -----------------------------------------------------------------------------------------------
 

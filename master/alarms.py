@@ -19,11 +19,15 @@ class Sleeper(Protocol):
 
 
 class Alarms:
-    """Tells tenures when a timer of theirs is due, by the database's clock. An alarm that was moved since is nobody's."""
+    """Tells tenures when a timer of theirs is due, by the database's clock. An alarm that was moved since is nobody's.
 
-    def __init__(self, reactor: Any, clock: DatabaseClock) -> None:
+    It never sleeps longer than ``longest_s``: a corrected clock must not leave a timer behind.
+    """
+
+    def __init__(self, reactor: Any, clock: DatabaseClock, longest_s: float = LONGEST_S) -> None:
         self._reactor = reactor
         self._clock = clock
+        self._longest_s = longest_s
         self._heap: list[tuple[int, int, Sleeper, str]] = []
         self._count = 0
         self._call: Any = None
@@ -57,8 +61,7 @@ class Alarms:
         if not self._heap or self._stopped:
             return
         self._call_due = self._heap[0][0]
-        # Never longer than a minute: a corrected clock must not leave a timer behind.
-        delay = min(LONGEST_S, max(0.0, (self._call_due - self._clock.now()) / 1e6))
+        delay = min(self._longest_s, max(0.0, (self._call_due - self._clock.now()) / 1e6))
         self._call = self._reactor.callLater(delay, self._ring)
 
     def _ring(self) -> None:

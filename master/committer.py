@@ -28,6 +28,8 @@ KNOWN_STAMPS = 50_000
 class Committer:
     """Writes what tenures hand over. ``may_act()`` False: the lease is no longer trusted, so nothing is sent.
 
+    ``pause_s`` between groups lets others write, too; None: what the database needs.
+
     A group that the database refuses for its data is halved until the culprit is alone; one whose outcome is unknown
     ends the terms of all in it, and only of those.
     """
@@ -41,6 +43,8 @@ class Committer:
         incarnation: str,
         may_act: Callable[[], bool],
         on_written: Callable[[set[str]], None],
+        *,
+        pause_s: float | None = None,
     ) -> None:
         self._reactor = reactor
         self._remote = remote
@@ -52,7 +56,8 @@ class Committer:
         self._stopped = False
         self._stamps: dict[str, None] = {}
         self._waiting: list[Deferred[None]] = []
-        self._pause_s = SQLITE_PAUSE_S if remote.database.dialect == "sqlite" else 0.0
+        usual_s = SQLITE_PAUSE_S if remote.database.dialect == "sqlite" else 0.0
+        self._pause_s = usual_s if pause_s is None else pause_s
 
     def submit(self, tenure: Tenure) -> None:
         """``tenure`` has something pending."""

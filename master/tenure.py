@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from inspect import isawaitable, iscoroutine
 from typing import Any
@@ -25,7 +24,7 @@ from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
 from ..schedulers.base import Clustered, answered
 from ..schedulers.hooks import has_answered, rest_of
-from ..schedulers.interface import FailedTask, NotActive, away
+from ..schedulers.interface import FailedTask, NotActive, SchedulerFault, away
 from .causes import (
     RETRY_AFTER_S,
     Activation,
@@ -44,29 +43,13 @@ from .reading import change_of, finished_of
 from .seat import Seat
 from .stored_schedules import StoredSchedules
 from .tools import Tools
-from .turn_code import awaited, failure_of, first_step, kind_of
+from .turn_code import OpenTurn, TurnTimeout, awaited, failure_of, first_step, forgotten, kind_of, overtime
 
 MOST_PENDING = 500
 DEACTIVATE_S = 5.0
 MAX_ERROR = 4000
 OWN_PAUSES_S = (1.0, 5.0, 30.0)
 """before an instance whose background code failed again is replaced; all else of the scheduler waits meanwhile"""
-
-
-class TurnTimeout(Exception):
-    """A turn's code did not return within ``turn_timeout``."""
-
-
-@dataclass(slots=True)
-class OpenTurn:
-    """A turn whose code runs. ``cause`` None: background code's own turn."""
-
-    cause: Cause | None
-    effects: Effects
-    seat: Seat
-    timeout: Any = None
-    asking: int = 0
-    """answers of the database that it waits for: their own bounds hold, and they do not count against its code"""
 
 
 class Tenure:
@@ -213,7 +196,13 @@ class Tenure:
                 if scheduler.active:
                     self.log.warn("scheduler {name}: deactivate never called BaseScheduler's", name=self.name)
             except (Exception, SystemExit) as error:  # user code must not keep a term
-                self.log.warn("scheduler {name}: deactivate failed: {error}", name=self.name, error=repr(error))
+                self.log.warn(
+                    "scheduler {name}: {cause} failed: {error}",
+                    name=self.name,
+                    cause="deactivate",
+                    error=repr(error),
+                    failure=failure_of(error),
+                )
 
         def gone(_: object) -> None:
             if timer is not None and timer.active():
@@ -388,10 +377,10 @@ class Tenure:
             self._failed(turn, failure_of())
             return
         if not isinstance(answer, Deferred) or has_answered(answer):
-            self._end(turn)
+            self._returned(turn, answer)
             return
         done = answer
-        done.addCallbacks(lambda _: self._end(turn), lambda failure: self._failed(turn, failure))
+        done.addCallbacks(lambda value: self._returned(turn, value), lambda failure: self._failed(turn, failure))
         if self.open is turn:
             self._limit(turn, done)
 
@@ -412,7 +401,7 @@ class Tenure:
                 turn.timeout = self.tools.reactor.callLater(seconds, late)
                 return
             turn.timeout = None
-            self._failed(turn, failure_of(TurnTimeout(f"the turn took longer than turn_timeout, {seconds:g} s")))
+            self._failed(turn, failure_of(TurnTimeout(overtime(seconds, bool(turn.cause and self._own)))))
             if done is not None:
                 done.cancel()
 
@@ -422,6 +411,10 @@ class Tenure:
         if turn.timeout is not None and turn.timeout.active():
             turn.timeout.cancel()
         turn.timeout = None
+
+    def _returned(self, turn: OpenTurn, value: Any) -> None:
+        fault = forgotten(value, turn.expected)
+        self._failed(turn, failure_of(SchedulerFault(fault))) if fault else self._end(turn)
 
     def _end(self, turn: OpenTurn) -> None:
         """The turn's code has returned: its effects are what the next turn sees, and go to the committer."""
@@ -448,12 +441,13 @@ class Tenure:
         """Background code's turn is over; fires when it is committed. NotActive: it will not be."""
         if self.open is not turn:
             return fail(NotActive(f"scheduler {self.name!r}: the turn was given up before it ended"))
-        if failed:
+        fault = "" if failed else forgotten(None, turn.expected)
+        if failed or fault:
             self._forget_timeout(turn)
             self.open = None
             self._tell_idle()
             self._own_turn_failed()
-            return succeed(None)
+            return fail(SchedulerFault(fault)) if fault else succeed(None)
         self._own_failures = 0
         committed: Deferred[None] = Deferred()
         self._pending_waiters.append(committed)
@@ -528,6 +522,7 @@ class Tenure:
             cause=cause.id,
             kind=kind_of(failure),
             text=text,
+            failure=failure,
         )
         self.log.debug("{trace}", trace=failure.getTraceback())
         if isinstance(cause, Activation):

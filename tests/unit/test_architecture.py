@@ -32,6 +32,8 @@ MAY_CALL_LATER = {
     "master/tenure.py",  # time-outs and retries of turns
     "master/activation.py",  # second looks and bounded waits
     "master/incarnation.py",  # pause()
+    "master/rehearsal.py",  # the reactor of a master that is only rehearsed
+    "schedulers/testing/threads.py",  # the same for schedulers' code
     "master/tasks/output.py",
     "master/tasks/runner.py",
     "master/tasks/running.py",
