@@ -91,6 +91,7 @@ class Chamber:
 
     def _begin(self) -> None:
         self._phase("calm")
+        self.load.prepare()
         self.masters.begin()
         self._until(lambda: not self._unsettled(), UP_S, "all masters up and all schedulers served before the load")
         self._measure("calm")
@@ -166,6 +167,7 @@ class Chamber:
             return f"{', '.join(away)} not up"
         try:
             found = self._database.read(_unsettled)
+            found["unheard"] = self._database.read(self.load.unheard)
         except DatabaseError as error:
             return str(error)
         return "; ".join(f"{what}: {names_of(names)}" for what, names in found.items() if names)
@@ -190,8 +192,16 @@ _UNHELD = (
     " WHERE s.enabled AND m.incarnation IS NULL AND EXISTS (SELECT 1 FROM standby b JOIN masters n"
     " ON n.incarnation = b.incarnation AND n.state = 'up' WHERE b.scheduler_id = s.id)"
 )
-_NEVER = "SELECT name FROM schedulers WHERE enabled AND turns = 0"
+_NEVER = (
+    "SELECT s.name FROM schedulers s WHERE s.enabled AND (s.turns = 0 OR s.kind = 'change_source' AND NOT EXISTS"
+    " (SELECT 1 FROM scheduler_state t WHERE t.scheduler_id = s.id AND t.key = 'revisions'))"
+)
 _OVERDUE = "SELECT s.name FROM timers t JOIN schedulers s ON s.id = t.scheduler_id WHERE s.enabled AND t.due < :late"
+_SCHEDULES_OVERDUE = "SELECT COALESCE(name, CAST(id AS TEXT)) FROM schedules WHERE next_due < :late"
+_EXECUTIONS = (
+    "SELECT CAST(e.id AS TEXT) FROM executions e JOIN buildsets b ON b.id = e.id"
+    " WHERE e.state = 'started' AND b.completed_at IS NOT NULL"
+)
 _WAITING = "SELECT s.name FROM messages g JOIN schedulers s ON s.id = g.scheduler_id WHERE g.answered_at IS NULL"
 _FAILING = "SELECT s.name FROM failures f JOIN schedulers s ON s.id = f.scheduler_id WHERE f.retry_at IS NOT NULL"
 _BEHIND = (
@@ -212,6 +222,8 @@ def _unsettled(conn: Connection) -> dict[str, list[str]]:
         "held by nobody": names(_UNHELD),
         "without a turn": names(_NEVER),
         "overdue": names(_OVERDUE, late=now_us - int(OVERDUE_S * 1e6)),
+        "schedules overdue": names(_SCHEDULES_OVERDUE, late=now_us - int(OVERDUE_S * 1e6)),
+        "executions that have ended unheard": names(_EXECUTIONS),
         "with messages": names(_WAITING),
         "trying again": names(_FAILING),
         "behind": names(_BEHIND),

@@ -15,8 +15,11 @@ from locum.db.urls import DatabaseUrl
 from locum.tests.support.cluster import CLOCKS
 
 from . import (
+    invariants_cancelled,
     invariants_changes,
+    invariants_family,
     invariants_ownership,
+    invariants_schedules,
     invariants_settled,
     invariants_state,
     invariants_tasks,
@@ -37,6 +40,9 @@ INVARIANTS: tuple[Invariant, ...] = (
     *invariants_ticks.ALL,
     *invariants_state.ALL,
     *invariants_tasks.ALL,
+    *invariants_cancelled.ALL,
+    *invariants_family.ALL,
+    *invariants_schedules.ALL,
     *invariants_settled.ALL,
     *invariants_timing.ALL,
 )

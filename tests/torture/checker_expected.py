@@ -10,16 +10,20 @@ from typing import Any
 from locum.config import parse_duration
 from locum.schedulers.cron import CronRule
 
-from .checker_rows import Change
+from .checker_rows import Change, Histories
 
 Entry = Mapping[str, Any]
 
-_AT_ONCE = ("plugin.Counting", "plugin.Slow", "plugin.Raising")
+_AT_ONCE = ("plugin.Counting", "plugin.Slow", "plugin.Raising", "plugin.Relaying")
 _OF_BRANCH = (*_AT_ONCE, "plugin.Gathering")
 _BASIC = ("SingleBranchScheduler", "AnyBranchScheduler", "plugin.Important")
-TIMED = ("Periodic", "Nightly")
+TIMED = ("Periodic", "Nightly", "NightlyTriggerable")
 NUMBERED = (*_OF_BRANCH, "plugin.Ticking", "plugin.Background", "plugin.Following")
-CONSUMERS = (*_BASIC, *_OF_BRANCH)
+
+
+def consumes(entry: Entry) -> bool:
+    """Whether each change that is for it is in one buildset of it."""
+    return entry["type"] in (*_BASIC, *_OF_BRANCH) or bool(entry.get("onlyIfChanged"))
 
 
 def at_once(entry: Entry) -> bool:
@@ -34,6 +38,8 @@ def wants(entry: Entry, change: Change) -> bool | None:
         return True if entry.get("branch") in (None, change.branch) else None
     if kind == "AnyBranchScheduler":
         passes = ("branches" not in entry or change.branch in entry["branches"]) and _of_category(entry, change)
+    elif kind in TIMED:
+        passes = change.branch == entry["branch"]
     elif "change_filter" in entry:
         passes = _passes(entry["change_filter"], change)
     else:
@@ -42,6 +48,11 @@ def wants(entry: Entry, change: Change) -> bool | None:
         return None
     important = kind != "plugin.Important" or any(file.startswith("src/") for file in change.files)
     return None if entry.get("onlyImportant") and not important else important
+
+
+def is_backfilled(h: Histories, name: str, due: int) -> bool:
+    """Whether somebody asked for that due time again, when it was past."""
+    return any(order["first"] <= due <= order["last"] for order in h.backfills.get(name, ()))
 
 
 def _of_category(entry: Entry, change: Change) -> bool:
@@ -110,6 +121,7 @@ class TickPolicy:
     limit: int
     grace_us: int | None
     jitter_us: int
+    overlap: str = "allow"
 
 
 def policy(entry: Entry) -> TickPolicy:
@@ -120,4 +132,5 @@ def policy(entry: Entry) -> TickPolicy:
         entry.get("catch_up_limit", 100),
         None if grace is None else round(parse_duration(grace) * 1e6),
         round(parse_duration(entry["jitter"]) * 1e6) if entry.get("jitter") else 0,
+        entry.get("overlap", "allow"),
     )

@@ -19,7 +19,7 @@ from locum.db.database import Database
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
-from .history import Configured, Event, Events, FaultBegan, Folder, Phase, read
+from .history import Configured, Event, Events, FaultBegan, Folder, OrderAsked, Phase, read
 
 R = TypeVar("R")
 
@@ -93,6 +93,7 @@ class Change:
     branch: str | None
     category: str | None
     files_json: str
+    revision: str | None = None
 
     @property
     def files(self) -> list[str]:
@@ -156,6 +157,12 @@ class Message:
     made_at: int
     answered_at: int | None
     answer_json: str | None
+    kind: str = "force"
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """{} if there is none yet."""
+        return dict(json.loads(self.answer_json)) if self.answer_json else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,7 @@ class Task:
     submitted_at: int
     started_at: int | None
     finished_at: int | None
+    status_line: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +201,45 @@ class Step:
 class Counter:
     name: str
     value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A stored schedule that has not been removed."""
+
+    id: int
+    name: str | None
+    paused: bool
+    made_at: int
+    examined: int
+    next_due: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    id: int
+    schedule_id: int
+    due_at: int | None
+    cause: str
+    state: str
+    result: str | None
+    why: str
+    made_at: int
+    started_at: int | None
+    ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSkip:
+    schedule_id: int
+    first: int
+    last: int
+    count: int
+    reason: str
+    at: int
+
+    def __contains__(self, place: int) -> bool:
+        return self.first <= place <= self.last
 
 
 @dataclass(frozen=True)
@@ -215,6 +262,9 @@ class Rows:
     tasks: list[Task] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     counters: list[Counter] = field(default_factory=list)
+    schedules: list[Schedule] = field(default_factory=list)
+    executions: list[Execution] = field(default_factory=list)
+    schedule_skips: list[ScheduleSkip] = field(default_factory=list)
 
 
 _TABLES: dict[str, type[Any]] = {
@@ -234,6 +284,9 @@ _TABLES: dict[str, type[Any]] = {
     "tasks": Task,
     "steps": Step,
     "counters": Counter,
+    "schedules": Schedule,
+    "executions": Execution,
+    "schedule_skips": ScheduleSkip,
 }
 
 
@@ -307,6 +360,24 @@ class Histories:
         return _grouped(self.rows.failures)
 
     @cached_property
+    def messages(self) -> dict[int, list[Message]]:
+        return _grouped(sorted(self.rows.messages, key=lambda m: m.id))
+
+    @cached_property
+    def builders(self) -> dict[int, str]:
+        """Their names."""
+        return {b.id: b.name for b in self.rows.builders}
+
+    @cached_property
+    def tasks_of(self) -> dict[int, list[Task]]:
+        """By buildset."""
+        found: dict[int, list[Task]] = defaultdict(list)
+        for t in self.rows.tasks:
+            if t.buildset_id is not None:
+                found[t.buildset_id].append(t)
+        return found
+
+    @cached_property
     def timers(self) -> dict[int, list[Timer]]:
         return _grouped(self.rows.timers)
 
@@ -320,6 +391,15 @@ class Histories:
             for name, entry in event.schedulers.items():
                 if entry not in found[name]:
                     found[name].append(entry)
+        return found
+
+    @cached_property
+    def backfills(self) -> dict[str, list[dict[str, Any]]]:
+        """What was asked of a scheduler's, or a stored schedule's, past due times: ``first`` and ``last``."""
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for order in self.truth.of(OrderAsked):
+            if order.action in ("backfill", "schedule-backfill"):
+                found[order.scheduler].append(order.args)
         return found
 
     def is_configured(self, name: str) -> bool:

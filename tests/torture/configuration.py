@@ -1,7 +1,8 @@
-"""What the masters of a run are told to do: more than fifty schedulers of every kind there is, and what their tasks do.
+"""What the masters of a run are told to do: schedulers of every kind there is, a git repository, and what tasks do.
 
 ``entries(variant)`` is pure: variant 0 is what all begin with; each other number changes the schedulers named ``var-*``,
-so that two masters can be given two configurations, and a reconfiguration is a change of the number.
+so that two masters can be given two configurations, and a reconfiguration is a change of the number. Paths are relative to
+the masters' files, which are in the run's folder.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ LOST_AFTER_S = 8.0
 TURN_TIMEOUT_S = 5.0
 BRANCHES = ("main", "one", "two", "three", "four", "rare")
 CATEGORIES = ("code", "docs")
+GIT_BRANCHES = ("trunk", "side")
+"""of the git repository; no other change is of these"""
+SOURCE = "git"
+"""the change source's name"""
+REPOSITORY = "repository"
+JOBS = "jobs"
+"""The folders of the git repository and of the try jobs."""
+RELAYED = "relayed"
+"""the branch of the changes that a scheduler makes"""
 
 Entry = dict[str, Any]
 
@@ -25,8 +35,17 @@ def sections(url: str, lines: Path, variant: int = 0, **more: Any) -> dict[str, 
     return {
         "database": {"url": url, "statement_timeout": "5s"},
         "cluster": {"lease": LEASE_S, "heartbeat": HEARTBEAT_S, "turn_timeout": TURN_TIMEOUT_S},
-        "tasks": {"max_running": 4, "lost_after": LOST_AFTER_S, "drain": "5s"},
+        "tasks": {"max_running": 5, "lost_after": LOST_AFTER_S, "drain": "5s"},
         "plugins": [str(PLUGIN)],
+        "change_sources": [
+            {
+                "type": "GitPoller",
+                "name": SOURCE,
+                "repository": str(lines.parent / REPOSITORY),
+                "branches": list(GIT_BRANCHES),
+                "poll_interval": 2,
+            }
+        ],
         "builders": list(builders(lines).values()),
         "schedulers": list(entries(variant).values()),
         **more,
@@ -43,16 +62,56 @@ def builders(lines: Path) -> dict[str, Entry]:
         {"name": "few", "on_lost": "requeue", "max_parallel": 2, "env": env, "steps": [{"shell": say}]},
         {"name": "bad", "on_lost": "fail", "env": env, "steps": [{"shell": f"{say}; exit 3"}]},
         {"name": "long", "on_lost": "requeue", "env": env, "steps": [{"shell": f"{say}; sleep 3"}]},
+        {"name": "slow", "on_lost": "fail", "env": env, "steps": [{"shell": f"{say}; sleep 4"}]},
+        {
+            "name": "cancellable",
+            "on_lost": "requeue",
+            "max_parallel": 1,
+            "env": env,
+            "steps": [{"shell": f"{say}; sleep 4"}],
+        },
+        {"name": "useless", "on_lost": "requeue", "env": env, "steps": [{"shell": f"{say}; sleep 7"}]},
+        {
+            "name": "collapsing",
+            "on_lost": "requeue",
+            "max_parallel": 1,
+            "collapse_requests": True,
+            "env": env,
+            "steps": [{"shell": f"{say}; sleep 4"}],
+        },
+        {
+            "name": "trigger",
+            "on_lost": "requeue",
+            "env": env,
+            "steps": [{"shell": say}, {"trigger": ["triggered", "nightly-triggered"]}],
+        },
+        {
+            "name": "trigger-wait",
+            "on_lost": "requeue",
+            "env": env,
+            "steps": [{"shell": say}, {"trigger": ["triggered"], "waitForFinish": True}],
+        },
     ]
     return {entry["name"]: entry for entry in all_of_them}
 
 
 def entries(variant: int = 0) -> dict[str, Entry]:
     """Every scheduler's entry by name."""
-    made = [*_by_branch(), *_by_filter(), *_periodic(), *_nightly(), *_own(), *_toggled(), *_varied(variant)]
+    made = [*_by_branch(), *_by_filter(), *_periodic(), *_nightly(), *_own(), *_family(), *_overlapping()]
+    made += [*_toggled(), *_varied(variant)]
     names = [entry["name"] for entry in made]
-    assert len(set(names)) == len(names) > 50, len(names)
-    return {entry["name"]: _filled(entry) for entry in made}
+    assert len(set(names)) == len(names) > 75, len(names)
+    return {entry["name"]: _filled(entry) for entry in made} | {entry["name"]: entry for entry in _cancellers()}
+
+
+def wishable() -> list[str]:
+    """Those of whom a buildset can be asked at any time: they ask for work, and are there in every variant."""
+    return sorted(set(entries()) - {entry["name"] for entry in _cancellers()} - {"var-sometimes"})
+
+
+def timed() -> list[str]:
+    """Those that can be told to run now, or to catch up on old times: there, and enabled, at any time."""
+    return [entry["name"] for entry in (*_periodic(), *_overlapping())]
 
 
 def toggled() -> list[str]:
@@ -107,8 +166,9 @@ def _periodic() -> list[Entry]:
         _periodic_of("limit-12s", 12, catch_up="all", catch_up_limit=2),
         _periodic_of("grace-15s", 15, catch_up="all", grace=4),
         _periodic_of("jitter-20s", 20, catch_up="all", jitter=4),
-        *(_periodic_of(f"every-60s-{n}", 60, catch_up="all", builderNames=["once"]) for n in range(4)),
-        *(_periodic_of(f"hourly-{n}", 3600) for n in range(4)),
+        *(_periodic_of(f"every-60s-{n}", 60, catch_up="all", builderNames=["once"]) for n in range(2)),
+        _periodic_of("hourly", 3600),
+        _periodic_of("changed", 10, onlyIfChanged=True, branch="main", catch_up="all"),
     ]
 
 
@@ -119,6 +179,8 @@ def _nightly() -> list[Entry]:
         {"type": "Nightly", "name": "minutely-none", "minute": "*", "timezone": "America/New_York", "catch_up": "none"},
         {"type": "Nightly", "name": "minutely-jitter", "cron": "* * * * *", "jitter": 20, "catch_up": "all"},
         {"type": "Nightly", "name": "nightly", "hour": 3, "minute": 30, "timezone": "Europe/Berlin"},
+        {"type": "Nightly", "name": "changed-minutely", "minute": "*", "onlyIfChanged": True, "branch": "trunk"},
+        {"type": "NightlyTriggerable", "name": "nightly-triggered", "minute": "*"},
     ]
 
 
@@ -135,6 +197,52 @@ def _own() -> list[Entry]:
         {"type": "plugin.Slow", "name": "slow-thread", "branch": "rare", "seconds": 1.0, "thread": True},
         {"type": "plugin.Raising", "name": "raising", "branch": "four", "every": 4},
         {"type": "plugin.Following", "name": "following", "upstream": "counting-main"},
+        {"type": "plugin.Relaying", "name": "relaying", "branch": "rare", "to": RELAYED},
+    ]
+
+
+def _family() -> list[Entry]:
+    """Those that react to other schedulers, tasks and people; and those whose tasks others cancel or collapse."""
+    return [
+        {"type": "Dependent", "name": "dependent", "upstream": "branch-one"},
+        {"type": "Dependent", "name": "dependent-2", "upstream": "dependent"},
+        _branch("branch-trigger", "three", builderNames=["trigger", "trigger-wait"]),
+        {"type": "Triggerable", "name": "triggered"},
+        {
+            "type": "ForceScheduler",
+            "name": "forced",
+            "reasonString": "%(reason)s",
+            "properties": [{"type": "Int", "name": "number", "default": 1}],
+        },
+        {"type": "Try_Jobdir", "name": "try-jobdir", "jobdir": JOBS, "poll_interval": 2},
+        {"type": "Try_Userpass", "name": "try-userpass", "userpass": {"torture": "secret"}},
+        _branch("branch-cancellable", "main", builderNames=["cancellable"]),
+        _branch("branch-useless", "four", builderNames=["bad", "useless"]),
+        _branch("branch-collapsing", "main", builderNames=["collapsing"]),
+    ]
+
+
+def _cancellers() -> list[Entry]:
+    return [
+        {
+            "type": "OldBuildCanceller",
+            "name": "cancel-old",
+            "filters": [{"builders": ["cancellable"], "filter": {"branch_eq": ["main"]}}],
+        },
+        {
+            "type": "FailingBuildsetCanceller",
+            "name": "cancel-useless",
+            "filters": [{"builders": ["bad"], "builders_to_cancel": ["useless"]}],
+        },
+    ]
+
+
+def _overlapping() -> list[Entry]:
+    """Their runs take longer than the time between two of them, or about as long."""
+    return [
+        _periodic_of("overlap-skip", 3, overlap="skip", builderNames=["slow"]),
+        _periodic_of("overlap-queue", 5, overlap="queue", catch_up="all", builderNames=["slow"]),
+        _periodic_of("overlap-replace", 5, overlap="replace", builderNames=["slow"]),
     ]
 
 
@@ -147,6 +255,8 @@ def _toggled() -> list[Entry]:
         {"type": "plugin.Counting", "name": "toggle-counting", "branch": "main"},
         {"type": "plugin.Ticking", "name": "toggle-ticking", "seconds": 15},
         {"type": "plugin.Gathering", "name": "toggle-gathering", "branch": "two", "seconds": 1},
+        {"type": "Dependent", "name": "toggle-dependent", "upstream": "counting-two"},
+        _periodic_of("toggle-queue", 6, overlap="queue", builderNames=["slow"]),
     ]
 
 

@@ -12,6 +12,8 @@ from .checker_rows import Histories, Scheduler
 from .history import ChangeAnswered, ChangeAsked, OrderAnswered, OrderAsked
 from .invariants import Found, Invariant, us
 
+RELAY = "relay-"
+"""what the request ids of changes begin with that a scheduler makes"""
 SERVED_WITHIN_S = 5.0
 """Before the end, a change is not missed yet: its scheduler may be about to get it (and a treeStableTimer may run)."""
 
@@ -32,10 +34,33 @@ def every_change_is_kept_once(h: Histories) -> Iterator[Found]:
     for request, number in Counter(c.request_id for c in h.rows.changes).items():
         if number > 1:
             yield Found(f"change {request} is there {number} times")
-    if asked:
-        for change in h.rows.changes:
-            if change.request_id not in asked:
-                yield Found(f"change {change.number} ({change.request_id}): nobody asked for it", change.received_at)
+    for change in h.rows.changes if asked else ():
+        event = asked.get(change.request_id)
+        if event is None and not change.request_id.startswith(RELAY):
+            yield Found(f"change {change.number} ({change.request_id}): nobody asked for it", change.received_at)
+        elif event is not None:
+            for what in ("branch", "category", "files", "revision"):
+                wanted, is_ = event.fields.get(what), getattr(change, what)
+                if what in event.fields and wanted != is_:
+                    yield Found(
+                        f"change {change.request_id} was asked with {what} {wanted}, and has {is_}", us(event.at)
+                    )
+
+
+def every_relayed_change_is_made_once(h: Histories) -> Iterator[Found]:
+    """A scheduler that makes a change in each turn with a buildset has made one for each of those, in their order."""
+    for name, entries in h.entries.items():
+        s = h.by_name.get(name)
+        if s is None or entries[0]["type"] != "plugin.Relaying":
+            continue
+        wanted = [f"{RELAY}{n}" for b in h.buildsets.get(s.id, []) for n in h.changes_of.get(b.id, [])]
+        made = [c.request_id for c in h.changes.values() if c.request_id.startswith(RELAY)]
+        for one in sorted(set(wanted) - set(made)):
+            yield Found(f"{name}: the change {one} of its turn is lost")
+        for one in sorted(set(made) - set(wanted)):
+            yield Found(f"{name}: the change {one} is there, and the turn that made it is not")
+        if sorted(wanted) == sorted(made) and wanted != made:
+            yield Found(f"{name}: its turns made {wanted[:10]}, and these came as {made[:10]}")
 
 
 def changes_are_numbered_in_order(h: Histories) -> Iterator[Found]:
@@ -64,7 +89,7 @@ def every_change_makes_its_buildset_once(h: Histories) -> Iterator[Found]:
     """Each change that a scheduler consumes is in exactly one buildset of it, or on record as not being for it."""
     for s in h.rows.schedulers:
         entries = h.entries.get(s.name, [])
-        if s.kind == "scheduler" and entries and all(e["type"] in expected.CONSUMERS for e in entries):
+        if s.kind == "scheduler" and entries and all(map(expected.consumes, entries)):
             yield from _of_one(h, s, entries)
 
 
@@ -123,11 +148,14 @@ def _waiting(h: Histories, s: Scheduler) -> Collection[int]:
 def buildsets_follow_the_order_of_changes(h: Histories) -> Iterator[Found]:
     """A scheduler's buildsets have the changes in their order: each begins after the one before has ended.
 
-    But for AnyBranchScheduler with a treeStableTimer, where each branch waits by itself.
+    But for AnyBranchScheduler with a treeStableTimer, where each branch waits by itself, and Dependent, which goes by the order
+    in which buildsets complete.
     """
     for s in h.rows.schedulers:
         entries = h.entries.get(s.name, [])
-        if any(e["type"] == "AnyBranchScheduler" and not expected.at_once(e) for e in entries):
+        if any(
+            e["type"] == "Dependent" or (e["type"] == "AnyBranchScheduler" and not expected.at_once(e)) for e in entries
+        ):
             continue
         last, by = 0, 0
         for b in h.buildsets.get(s.id, []):
@@ -144,7 +172,7 @@ def at_once_means_one_change_each(h: Histories) -> Iterator[Found]:
     """Without a treeStableTimer each buildset has one change."""
     for name, entries in h.entries.items():
         s = h.by_name.get(name)
-        if s is not None and all(e["type"] in expected.CONSUMERS and expected.at_once(e) for e in entries):
+        if s is not None and all(expected.consumes(e) and expected.at_once(e) for e in entries):
             for b in h.buildsets.get(s.id, []):
                 if len(h.changes_of.get(b.id, [])) > 1:
                     yield Found(f"{name}: buildset {b.id} has changes {h.changes_of[b.id]}", b.submitted_at)
@@ -236,6 +264,7 @@ def every_force_once(h: Histories) -> Iterator[Found]:
 
 ALL: tuple[Invariant, ...] = (
     every_change_is_kept_once,
+    every_relayed_change_is_made_once,
     changes_are_numbered_in_order,
     every_change_makes_its_buildset_once,
     buildsets_follow_the_order_of_changes,

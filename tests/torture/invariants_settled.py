@@ -14,7 +14,9 @@ BLOCKING = ("block", "freeze", "fail-point", "twin")
 """Faults by which a scheduler may seem to block its master: twice, and it is quarantined."""
 SLACK = {"threads": 12, "files": 40, "children": 8, "connections": 24}
 """How much more of each a master may use after the quiet time: pools fill as they are needed, tasks come and go."""
-EXPECTED_FILES = re.compile(r"m\d+(-\w+)?\.yaml|.*\.log|rows\.(json|dialect)|.*\.sqlite|raised|work|ground|postgresql")
+EXPECTED_FILES = re.compile(
+    r"m\d+(-\w+)?\.yaml|.*\.log|rows\.(json|dialect)|.*\.sqlite|raised|work|ground|postgresql|repository|jobs"
+)
 
 
 def everything_is_owned(h: Histories) -> Iterator[Found]:
@@ -27,6 +29,7 @@ def everything_is_owned(h: Histories) -> Iterator[Found]:
         if e.at <= last.at:
             configured[e.master] = set(e.schedulers)
     wanted = set().union(*configured.values()) if configured else set(last.schedulers)
+    wanted |= {s.name for s in h.rows.schedulers if s.kind == "change_source"}
     blocked = any(f.fault.startswith(BLOCKING) for f in h.faults.of(FaultBegan))
     told = _told_to_be_disabled(h)
     for name in sorted(wanted):

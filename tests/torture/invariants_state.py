@@ -43,7 +43,7 @@ def what_was_seen_never_goes_back(h: Histories) -> Iterator[Found]:
 
 
 def _went_back(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    for what in ("term", "turns", "change_cursor"):
+    for what in ("term", "turns", "change_cursor", "finished_cursor"):
         if (after.get(what) or 0) < (before.get(what) or 0):
             yield what, before[what], after.get(what)
     old, new = before.get("state", {}), after.get("state", {})

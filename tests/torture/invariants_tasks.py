@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from .checker_rows import Histories, Task
 from .invariants import Found, Invariant, us
 
-ENDED = {"executed": ("success", "skipped", "warnings"), "failed": ("failure", "exception")}
-"""In which states a task of this release can end, and how."""
+ENDED = {
+    "executed": ("success", "skipped", "warnings"),
+    "failed": ("failure", "exception"),
+    "cancelled": ("cancelled", "skipped"),
+}
+"""In which states a task can end, and how. Who may end as cancelled, ``invariants_cancelled`` knows."""
 UNDER_WAY = ("queued", "executing")
 _WORST_LAST = ("success", "skipped", "warnings", "failure", "exception", "cancelled")
 ENDED_WITHIN_S = 15.0
@@ -26,7 +30,7 @@ def tasks_end_as_allowed(h: Histories) -> Iterator[Found]:
             yield Found(f"task {t.id} is {t.state}", t.submitted_at)
         elif t.result not in ENDED[t.state]:
             yield Found(f"task {t.id} is {t.state}, with the result {t.result}", t.finished_at)
-        elif t.attempt < 1 or t.finished_at is None:
+        elif t.finished_at is None or (t.attempt < 1 and t.state != "cancelled"):
             yield Found(f"task {t.id} is {t.state}, though it was never tried", t.submitted_at)
 
 
@@ -138,7 +142,7 @@ def buildsets_ask_for_their_builders(h: Histories) -> Iterator[Found]:
         if t.buildset_id is not None:
             asked[t.buildset_id].append(names.get(t.builder_id, "?"))
     for scheduler_id, buildsets in h.buildsets.items():
-        wanted = [sorted(e["builderNames"]) for e in h.entries.get(h.name(scheduler_id), [])]
+        wanted = [sorted(e.get("builderNames", ())) for e in h.entries.get(h.name(scheduler_id), [])]
         for b in buildsets:
             if wanted and sorted(asked[b.id]) not in wanted:
                 yield Found(

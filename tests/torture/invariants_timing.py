@@ -109,7 +109,7 @@ def others_take_over_in_time(h: Histories) -> Iterator[Found]:
 
 
 def lateness(h: Histories) -> list[tuple[str, int, float, bool]]:
-    """(scheduler, due time, seconds from there to its buildset, whether nothing was wrong) of every tick without jitter."""
+    """(scheduler, due time, seconds from there to its buildset, whether nothing was wrong) of every tick that waits for nothing."""
     troubled = _troubled(h)
     found = []
     for b in h.rows.buildsets:
@@ -117,7 +117,12 @@ def lateness(h: Histories) -> list[tuple[str, int, float, bool]]:
             continue
         name = h.name(b.scheduler_id)
         entries = h.entries.get(name, [])
-        if not entries or any(expected.policy(e).jitter_us for e in entries if e["type"] in expected.TIMED):
+        policies = [expected.policy(e) for e in entries if e["type"] in expected.TIMED]
+        if (
+            not entries
+            or any(p.jitter_us or p.overlap != "allow" for p in policies)
+            or expected.is_backfilled(h, name, b.due_at)
+        ):
             continue
         seconds = (b.submitted_at - b.due_at) / 1e6
         calm = not any(
@@ -125,6 +130,12 @@ def lateness(h: Histories) -> list[tuple[str, int, float, bool]]:
         )
         found.append((name, b.due_at, seconds, calm))
     return found
+
+
+def troubled(h: Histories, scheduler: str) -> list[tuple[float, float]]:
+    """When that scheduler may be late: from, until."""
+    spans = _troubled(h)
+    return spans.get(scheduler, spans[""])
 
 
 def _troubled(h: Histories) -> dict[str, list[tuple[float, float]]]:

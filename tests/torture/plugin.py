@@ -64,6 +64,21 @@ class Counting(OfBranch):
         await self.addBuildsetForChanges(reason=await self.number(newest=change.number), changeids=[change.number])
 
 
+class Relaying(Counting):
+    """For each change also another one, of branch ``to``, with the request id ``relay-<that one's number>``."""
+
+    compare_attrs = ("to",)
+
+    def __init__(self, name: str, builderNames: Any, to: str = "", **kwargs: Any) -> None:
+        super().__init__(name, builderNames, **kwargs)
+        self.to = to
+
+    async def gotChange(self, change: Any, important: bool) -> None:
+        await super().gotChange(change, important)
+        fields = {"who": self.name, "branch": self.to, "files": ["src/relayed"], "comments": f"of {change.number}"}
+        await self.master.add_change(fields, f"relay-{change.number}")
+
+
 class Slow(OfBranch):
     """A buildset for each change, after ``seconds``; in a thread that blocks, or by waiting."""
 
