@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import io
 import json
 import os
@@ -13,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from locum.db import listings, members, wakeups
@@ -24,11 +26,14 @@ from locum.master.commands import main as commands
 from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
+from .zygote import Forked, Zygote
+
 CLOCKS = HostClocks(
     wall_us=lambda: time.time_ns() // 1000, boottime_us=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 )
 BOUND_S = 45.0
 """How long an event may take on a machine that is busy with other things; none of it is a promise's figure."""
+Process = subprocess.Popen[bytes] | Forked
 _RUN = "import sys; from locum.master.commands.main import main; sys.argv[0] = 'locum'; main()"
 
 
@@ -43,8 +48,8 @@ class Cluster:
         self.url = url
         self.settings = {"cluster": {"lease": "2s", "heartbeat": "500ms"}, **settings}
         self.settings["database"] = {"url": url, **settings.get("database", {})}
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._ended: list[subprocess.Popen[bytes]] = []
+        self.processes: dict[str, Process] = {}
+        self._ended: list[Process] = []
         self._database: Database | None = None
 
     def __enter__(self) -> Cluster:
@@ -84,21 +89,17 @@ class Cluster:
                 assert old.poll() is not None, f"{name} runs already"
                 self._ended.append(old)
             with self.log_file(name).open("ab") as log:
-                self.processes[name] = subprocess.Popen(
-                    [sys.executable, "-c", _RUN, "start", "--config", str(self.file(name)), "--name", name],
-                    stdout=log,
-                    stderr=log,
-                    stdin=subprocess.DEVNULL,
-                    cwd=self.folder,
-                    env={
-                        **_environment(),
-                        "LOCUM_TEST_MASTER": name,
-                        "LOCUM_TEST_FOLDER": str(self.folder),
-                        **(env or {}),
-                    },
-                )
+                self.processes[name] = self._started(name, log, env or {})
         if wait:
             self.until(lambda: all(self.runs(name) for name in names), f"{', '.join(names)} up")
+
+    def _started(self, name: str, log: IO[bytes], env: Mapping[str, str]) -> Process:
+        arguments = ["start", "--config", str(self.file(name)), "--name", name]
+        env = {**_environment(), "LOCUM_TEST_MASTER": name, "LOCUM_TEST_FOLDER": str(self.folder), **env}
+        if "LD_PRELOAD" not in env:
+            return _zygote().fork(arguments, output=log.fileno(), cwd=self.folder, env=env)
+        command = [sys.executable, "-c", _RUN, *arguments]
+        return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, env=env)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a master's process."""
@@ -373,6 +374,14 @@ def _add(conn: Connection, lines: Sequence[str]) -> None:
 def _rows(conn: Connection, sql: str, values: Mapping[str, Any]) -> list[Any]:
     result = conn.execute(text(sql), dict(values))
     return list(result) if result.returns_rows else []
+
+
+@functools.cache
+def _zygote() -> Zygote:
+    """One for all clusters of this process; it ends when this process does."""
+    zygote = Zygote()
+    atexit.register(zygote.close)
+    return zygote
 
 
 def _environment() -> dict[str, str]:
