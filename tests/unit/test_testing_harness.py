@@ -650,6 +650,20 @@ class Turning(TestCase):
 """
 
 
+def test_the_examples_in_the_docs_pass():
+    page = (Path(locum.__file__).parent / "docs" / "writing-schedulers.md").read_text()
+    ran = 0
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE):
+        if "SchedulerHarness" in block:
+            space = {"__name__": "example"}
+            exec(compile(block, "writing-schedulers.md", "exec"), space)
+            for name, test in list(space.items()):
+                if name.startswith("test_"):
+                    test()
+                    ran += 1
+    assert ran >= 3
+
+
 def test_it_works_in_trial(tmp_path):
     (tmp_path / "test_in_trial.py").write_text(TRIAL)
     done = subprocess.run(
