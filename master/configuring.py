@@ -19,7 +19,8 @@ from ..schedulers.base import BaseScheduler, Clustered
 from ..schedulers.calendar import CALENDAR, Calendar
 from ..schedulers.comparing import compared
 from ..schedulers.hooks import hook_fault
-from ..schedulers.interface import SchedulerFault
+from ..schedulers.interface import NotActive, SchedulerFault
+from ..schedulers.slips import slip
 from .sources.base import ChangeSource
 from .sources.git import GitPoller
 from .try_jobdir import Try_Jobdir
@@ -130,7 +131,8 @@ class Catalogue:
 
 
 def wanted(config: MasterConfig, catalogue: Catalogue) -> tuple[list[Wanted], list[Fault]]:
-    """Everything that the configuration asks for, and all that is wrong with it. Constructors are not called."""
+    """Everything that the configuration asks for, and all that is wrong with it, classes included. Constructors are not
+    called."""
     faults = [fault for plugin in config.plugins if (fault := catalogue.add(plugin)) is not None]
     found: list[Wanted] = []
     for kind, entries in (("change_source", config.change_sources), ("scheduler", config.schedulers)):
@@ -143,9 +145,11 @@ def wanted(config: MasterConfig, catalogue: Catalogue) -> tuple[list[Wanted], li
             if kind == "scheduler" and entry.name == CALENDAR and config.cluster.calendar:
                 faults.append(entry.fault("name", _CALENDARS_NAME))
                 continue
+            of_class: Any = cls  # to mypy a class whose base is untyped is not hashable
+            slips = [entry.fault("type", what) for what in (hook_fault(of_class) or slip(of_class),) if what]
             unknown = list(_unknown_arguments(cls, entry))
-            faults += unknown
-            if not unknown:
+            faults += [*slips, *unknown]
+            if not slips and not unknown:
                 found.append(Wanted(kind, entry.name, entry.digest, cls, entry.arguments))
     return found, faults
 
@@ -185,11 +189,15 @@ def faults_among(config: MasterConfig, made: Mapping[tuple[str, str], Clustered]
     entries = entries_of(config)
     builders = {builder.name for builder in config.builders}
     schedulers = {name: instance for (kind, name), instance in made.items() if kind == "scheduler"}
-    faults = [
-        entries[key].fault(argument, what)
-        for key, instance in made.items()
-        for argument, what in instance.faultsAmong(schedulers, builders)
-    ]
+    faults = []
+    for key, instance in made.items():
+        try:
+            faults += [
+                entries[key].fault(argument, what) for argument, what in instance.faultsAmong(schedulers, builders)
+            ]
+        except Exception as error:  # a plugin's: it must not hide what else is wrong
+            what = f"{type(instance).__name__}.faultsAmong failed: {type(error).__name__}: {error}"
+            faults.append(entries[key].fault("type", what))
     for builder in config.builders:
         for number, step in enumerate(builder.steps):
             for name in (*step.schedulerNames, *step.unimportantSchedulerNames):
@@ -233,15 +241,13 @@ def _schema_of(name: str) -> dict[str, Any]:
 
 
 def constructor_fault(one: Wanted, entry: Entry) -> Fault | None:
-    """What its constructor, its ``compare_attrs`` or its hooks have against being used; None: nothing."""
-    cls: Any = one.cls  # to mypy a class whose base is untyped is not hashable
-    wrong = hook_fault(cls)
-    if wrong is not None:
-        return entry.fault("type", wrong)
+    """What its constructor or its ``compare_attrs`` have against being used; None: nothing."""
     try:
         compared(one.make())
     except SchedulerFault as error:
         return entry.fault("type", str(error))
+    except NotActive as error:
+        return entry.fault("type", f"its constructor asks its master for something: {error}; do it in activate")
     except Exception as error:
         text = str(error) or type(error).__name__
         key, colon, rest = text.partition(":")

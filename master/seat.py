@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,7 +14,7 @@ from ..db import buildsets, cancelling, changes, schedules
 from ..db.effects import Effects, NewBuildset, NewSkip, Stamp
 from ..schedulers.catchup import Skip
 from ..schedulers.changes import Change
-from ..schedulers.hooks import begin
+from ..schedulers.hooks import Heeded, begin, has_answered
 from ..schedulers.interface import (
     BuildsetRequest,
     FailedTask,
@@ -25,6 +26,7 @@ from ..schedulers.interface import (
 )
 from .changes import validated
 from .reading import change_of
+from .records import SeatRecords
 from .schedule_seat import ScheduleSeat
 
 if TYPE_CHECKING:
@@ -39,7 +41,9 @@ class Seat:
     def __init__(self, tenure: Tenure) -> None:
         self._tenure = tenure
         self._open = True
+        self._thread = get_ident()
         self.stored = ScheduleSeat(self._there, self._effect, self.add_buildset)
+        self.records = SeatRecords(tenure, self._there, self._asked)
 
     def close(self) -> None:
         """Raise NotActive from now on."""
@@ -204,6 +208,15 @@ class Seat:
         answer = (new.id, dict(zip(builder_ids, brids, strict=True)))
         return self._effect(lambda effects: effects.buildsets.append(new), answer)
 
+    def expect(self, what: str, answer: Deferred[Any]) -> Deferred[Any]:
+        turn = self._tenure.open
+        if turn is None or turn.seat is not self or has_answered(answer):
+            return answer
+        heeded: Heeded[Any] = Heeded()
+        answer.addBoth(heeded.callback)
+        turn.expected.append((what, heeded))
+        return heeded
+
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         tenure = self._there()
@@ -218,6 +231,11 @@ class Seat:
     # -- how --------------------------------------------------------------------------------------------------------
 
     def _there(self) -> Tenure:
+        if get_ident() != self._thread:
+            raise SchedulerFault(
+                f"scheduler {self._tenure.name!r} uses its master from another thread; let what runs in a thread return"
+                " its answer, and go on where that was awaited"
+            )
         if not self._open:
             raise NotActive(f"this instance of scheduler {self._tenure.name!r} is not the active one (any more)")
         return self._tenure

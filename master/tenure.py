@@ -377,7 +377,7 @@ class Tenure:
             self._failed(turn, failure_of())
             return
         if not isinstance(answer, Deferred) or has_answered(answer):
-            self._returned(turn, answer)
+            self._returned(turn, answer.result if isinstance(answer, Deferred) else answer)
             return
         done = answer
         done.addCallbacks(lambda value: self._returned(turn, value), lambda failure: self._failed(turn, failure))

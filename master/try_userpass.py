@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from ..config import Secret
 from ..schedulers.hooks import hook
@@ -88,7 +88,7 @@ class Try_Userpass(TryBase):
         """A master of this host that is frozen may have the port still: asked for again until it is free."""
         if self._listening is not None:
             return
-        site: Any = _Site(_Jobs(self))  # type: ignore[no-untyped-call]
+        site = http_site(self)
         try:
             self._listening = self.surroundings.reactor.listenTCP(self.port, site, interface=self.interface)
         except CannotListenError as error:
@@ -128,10 +128,34 @@ class Try_Userpass(TryBase):
         return answer
 
 
+class _Request(Request):
+    """Takes in no more than a job can be long, whoever sends it: what is longer is cut off as it comes."""
+
+    _taken = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._taken += len(data)
+        if self._taken <= LARGEST_JOB:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+        elif self._taken - len(data) <= LARGEST_JOB:
+            said = json.dumps({"error": f"it is larger than {LARGEST_JOB >> 20} MB"}).encode() + b"\n"
+            head = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(said)
+            channel: Any = self.channel
+            channel.write(head + said)
+            channel.dataReceived = lambda data: None  # what is under way already
+            channel.loseConnection()
+
+
+def http_site(scheduler: Try_Userpass) -> Any:
+    """What listens for its jobs."""
+    return _Site(_Jobs(scheduler))  # type: ignore[no-untyped-call]
+
+
 class _Site(Site):
     """Without a log of its own."""
 
     noisy = displayTracebacks = False
+    requestFactory = _Request
 
     def log(self, request: Any) -> None:
         """Requests are noted by the scheduler."""

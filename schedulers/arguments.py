@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+from twisted.internet.defer import Deferred
 
 from .changes import Change
 from .interface import SchedulerFault, StampFields
@@ -95,6 +98,37 @@ def checked_properties(properties: Any, *, renderables: bool = False) -> dict[st
     return dict(properties)
 
 
+def checked_importance(function: Any) -> Callable[[Change], Any] | None:
+    """``fileIsImportant``: a function that takes a change and answers at once, or None. TypeError."""
+    if function is None:
+        return None
+    if not callable(function):
+        raise TypeError(f"fileIsImportant: expected a function of a change, got {function!r}")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise TypeError("fileIsImportant: it must answer True or False at once; write it without 'async' and 'yield'")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise TypeError(f"fileIsImportant: it is called with a change and nothing else: {error}") from None
+    except ValueError:  # something that Python cannot look into
+        pass
+    checked: Callable[[Change], Any] = function
+    return checked
+
+
+def importance(answer: Any) -> bool:
+    """What ``fileIsImportant`` answered, as True or False. TypeError for what is no answer, though it would count as yes."""
+    if isinstance(answer, bool):
+        return answer
+    if inspect.iscoroutine(answer):
+        answer.close()  # else Python complains that nobody awaited it
+    if inspect.isawaitable(answer) or isinstance(answer, Deferred):
+        raise TypeError(f"fileIsImportant must answer True or False at once, not {answer!r}")
+    if callable(answer) or inspect.isgenerator(answer) or answer is NotImplemented:
+        raise TypeError(f"fileIsImportant must answer True or False, not {answer!r}; is a call's '()' missing?")
+    return bool(answer)
+
+
 def with_source(value: Any, source: str) -> tuple[Any, str]:
     """(value, source) of a property; one that is such a pair already, a tuple, keeps its own source."""
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
@@ -148,11 +182,29 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 def to_json(value: Any, what: str) -> str:
     """The JSON text of a value. TypeError names ``what``."""
     try:
-        return _encode(value)
+        text = _encode(value)
     except (TypeError, ValueError, RecursionError) as error:
+        hint = "; is an 'await' missing?" if "Deferred" in str(error) or "coroutine" in str(error) else ""
         raise TypeError(
-            f"{what}: expected a JSON value (text, number, true, false, null, list, mapping): {error}"
+            f"{what}: expected a JSON value (text, number, true, false, null, list, mapping): {error}{hint}"
         ) from None
+    if not isinstance(value, (str, int)):
+        _refuse_other_keys(value, what)
+    return text
+
+
+def _refuse_other_keys(value: Any, what: str) -> None:
+    """JSON's mappings have texts as keys: 1 would come back as "1", and nobody would find it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if type(key) is not str:
+                raise TypeError(f"{what}: the key {key!r:.60} of a mapping is no text, and would come back as one")
+            if isinstance(item, (dict, list, tuple)):
+                _refuse_other_keys(item, what)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            if isinstance(item, (dict, list, tuple)):
+                _refuse_other_keys(item, what)
 
 
 def _storable(text: str) -> bool:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
-from inspect import isawaitable, iscoroutine
 from typing import Any, ClassVar
 
 from twisted.application.service import Service
@@ -20,11 +19,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from .arguments import (
     checked_builder_names,
     checked_codebases,
+    checked_importance,
     checked_key,
     checked_name,
     checked_priority,
     checked_properties,
     checked_text,
+    importance,
     is_priority,
     stamp_fields,
     stamp_of_change,
@@ -189,11 +190,9 @@ class BaseScheduler(Clustered):
         onlyImportant: bool = False,
     ) -> Deferred[None]:
         """From ``activate``: ask for ``gotChange`` for every change that passes. Ends by itself at deactivation."""
-        if fileIsImportant is not None and not callable(fileIsImportant):
-            raise TypeError(f"fileIsImportant: expected a function of a change, got {fileIsImportant!r}")
         if change_filter is not None and not callable(getattr(change_filter, "filter_change", None)):
             raise TypeError(f"change_filter: expected a ChangeFilter, got {change_filter!r}")
-        self._file_is_important = fileIsImportant
+        self._file_is_important = checked_importance(fileIsImportant)
         self._filter = change_filter
         self._only_important = onlyImportant
         return self.master.consume_changes(self._consider)
@@ -218,14 +217,8 @@ class BaseScheduler(Clustered):
             return None
         if self._file_is_important is None:
             return True
-        important = self._file_is_important(change)
-        if isawaitable(important) or isinstance(important, Deferred):
-            if iscoroutine(important):
-                important.close()  # else Python complains that nobody awaited it
-            raise TypeError(
-                f"scheduler {self.name!r}: fileIsImportant must answer True or False at once, not {important!r}"
-            )
-        return None if self._only_important and not important else bool(important)
+        important = importance(self._file_is_important(change))
+        return None if self._only_important and not important else important
 
     # -- pending changes -----------------------------------------------------------------------------------------
 
@@ -306,7 +299,7 @@ class BaseScheduler(Clustered):
             full += passed.values()
             return await self._add(full, (), reason, waited_for, properties, builderNames, priority, kwargs)
 
-        return begin(add())
+        return self.master.expect("addBuildsetForSourceStampsWithDefaults", begin(add()))
 
     def addBuildsetForChanges(
         self,
@@ -338,7 +331,7 @@ class BaseScheduler(Clustered):
             options = {**kwargs, "external_idstring": external_idstring}
             return await self._add(stamps, changes, reason, waited_for, properties, builderNames, priority, options)
 
-        return begin(add())
+        return self.master.expect("addBuildsetForChanges", begin(add()))
 
     def addBuildsetForSourceStamps(
         self,
@@ -360,7 +353,7 @@ class BaseScheduler(Clustered):
             options = {**kwargs, "external_idstring": external_idstring}
             return await self._add(stamps, (), reason, waited_for, properties, builderNames, priority, options)
 
-        return begin(add())
+        return self.master.expect("addBuildsetForSourceStamps", begin(add()))
 
     async def _codebase_defaults(self, codebase: str) -> dict[str, Any]:
         base = self.codebases[codebase]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from ..config import parse_duration
 from .absolute_stamps import AbsoluteSourceStamps, flag_argument
+from .arguments import checked_importance
 from .changes import Change
 from .filters import NOT_GIVEN, ChangeFilter
 from .hooks import hook
@@ -41,10 +42,10 @@ def filter_argument(value: Any) -> ChangeFilter | None:
 
 def importance_argument(value: Any) -> Callable[[Change], Any] | None:
     """``fileIsImportant``: a function of a change, or None. ValueError."""
-    if value is not None and not callable(value):
-        raise ValueError(f"fileIsImportant: expected a function of a change, got {value!r}")
-    function: Callable[[Change], Any] | None = value
-    return function
+    try:
+        return checked_importance(value)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 class BaseBasicScheduler(AbsoluteSourceStamps):

@@ -92,6 +92,44 @@ def has_answered(deferred: Deferred[Any]) -> bool:
     return deferred.called and not deferred.paused and not isinstance(deferred.result, (Failure, Deferred))
 
 
+class Heeded(Deferred[T]):
+    """An answer that somebody must wait for, and that knows whether anybody does."""
+
+    heeded = False
+
+    def __iter__(self) -> Generator[Deferred[T], None, T]:
+        self.heeded = True
+        return super().__iter__()
+
+    __await__ = __iter__
+
+    def addCallbacks(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        self.heeded = True
+        return super().addCallbacks(*args, **kwargs)
+
+    def addCallback(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        self.heeded = True
+        return super().addCallback(*args, **kwargs)
+
+    def addErrback(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        self.heeded = True
+        return super().addErrback(*args, **kwargs)
+
+    def addBoth(self, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        self.heeded = True
+        return super().addBoth(*args, **kwargs)
+
+    def disregarded(self) -> str:
+        """Why a turn cannot end with this answer: '' if it can."""
+        if not self.called:
+            return "has not ended yet"
+        if self.heeded or not isinstance(self.result, Failure):
+            return ""
+        error = self.result.getErrorMessage()
+        super().addErrback(lambda failure: None)  # told here, so nobody else need complain
+        return f"failed ({error})"
+
+
 async def answered(value: Any) -> Any:
     """The answer of user code that may give a value, an awaitable or a Deferred."""
     if value is None or type(value) in _PLAIN:  # most answers, and asking whether a value is awaitable is slow
@@ -111,6 +149,8 @@ def hook_fault(cls: type) -> str | None:
             return f"{cls.__name__}.{name} is {function!r}, not a method; it is called as '{wanted}'"
         if inspect.isgeneratorfunction(inspect.unwrap(function)) and inspect.unwrap(function) is function:
             return f"{cls.__name__}.{name} is a generator, so calling it does nothing; write 'async {wanted}'"
+        if inspect.isasyncgenfunction(inspect.unwrap(function)):
+            return f"{cls.__name__}.{name} has a 'yield', so nothing can await it; write 'await' in its place"
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError):  # something that Python cannot look into

@@ -13,6 +13,7 @@ from .catchup import Skip
 from .changes import Change
 
 if TYPE_CHECKING:
+    from .compat.records import Records
     from .stored import StoredSchedules
 
 
@@ -163,6 +164,10 @@ class MasterInterface(Protocol):
     def stored(self) -> StoredSchedules:
         """What only the calendar needs."""
 
+    @property
+    def records(self) -> Records:
+        """What only code written for Buildbot needs."""
+
     def cancel_tasks(self, tasks: Sequence[int], why: str) -> Deferred[None]:
         """End those of these tasks that have not come to rest as cancelled; commands that run are killed."""
 
@@ -185,6 +190,9 @@ class MasterInterface(Protocol):
     def record_skips(self, skips: Sequence[Skip]) -> Deferred[None]:
         """Due times that were not served, with the reason."""
 
+    def expect(self, what: str, answer: Deferred[Any]) -> Deferred[Any]:
+        """The same answer: the open turn must not end before it is there, nor without anybody having heard of its failure."""
+
     def turn(self) -> AbstractAsyncContextManager[None]:
         """A turn of its own for background code: all effects inside commit together when the block ends, or none."""
 
@@ -194,6 +202,10 @@ class Away:
 
     def __init__(self, name: str) -> None:
         self._name = name
+
+    def expect(self, what: str, answer: Deferred[Any]) -> Deferred[Any]:
+        """There is no turn: the answer itself tells."""
+        return answer
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):

@@ -175,15 +175,16 @@ class Stubborn(BaseScheduler):
     def deactivate(self) -> Any:
         if self.how == "deferred":
             return Deferred(canceller=lambda deferred: None)
-        return self._never()
+        return self._never(super().deactivate)
 
-    async def _never(self) -> None:
-        while True:
+    async def _never(self, what_comes_last: Any) -> None:
+        while self.how:
             try:
                 await Deferred()
             except CancelledError:
                 if self.how != "deny":
                     raise
+        await what_comes_last()
 
 
 class Failing(BaseScheduler):
@@ -293,7 +294,7 @@ class Rubbish(BaseScheduler):
         return "stopped?"
 
     def deactivate(self) -> Any:
-        self.active = False
+        super().deactivate()
         return [None, object()]
 
     def gotChange(self, change: Any, important: bool) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from locum.schedulers import AnyBranchScheduler, BaseBasicScheduler, BaseScheduler, ChangeFilter, SingleBranchScheduler
+from twisted.internet.defer import succeed
 
 CASES = json.loads((Path(__file__).parent / "data/basic_cases.json").read_text())
 
@@ -340,10 +341,34 @@ def test_a_filter_function_that_raises_is_a_failed_turn_and_later_changes_wait_t
     assert [x.changes for x in b.built] == [[n] for n in numbers]
 
 
-def test_a_file_is_important_that_answers_later_is_refused(bench):
-    async def important(change):
-        return True
-
+@pytest.mark.parametrize(
+    ("important", "said"),
+    [
+        (lambda change: succeed(True), "at once, not <Deferred"),
+        (lambda change: change.who.isalpha, "is a call's '()' missing?"),
+        (lambda change: (file for file in change.files), "True or False, not <generator"),
+    ],
+)
+def test_a_file_is_important_that_gives_no_answer_is_a_failed_turn(bench, important, said):
     b = bench(single(fileIsImportant=important))
     number = b.change(branch="main")
-    assert "at once" in b.failures[f"change:{number}"][2]
+    assert said in b.failures[f"change:{number}"][2] and b.built == []
+
+
+async def later(change):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("important", "said"),
+    [
+        (later, "at once; write it without 'async'"),
+        (lambda: True, "called with a change and nothing else"),
+        (lambda change, more: True, "called with a change and nothing else"),
+        ("yes", "expected a function"),
+    ],
+)
+def test_a_file_is_important_that_could_never_answer_is_refused_at_once(important, said):
+    with pytest.raises(ValueError, match=r"^fileIsImportant: ") as caught:
+        single(fileIsImportant=important)()
+    assert said in str(caught.value)
