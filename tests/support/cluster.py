@@ -77,7 +77,9 @@ class Cluster:
             settings = {}
         for name in names or tuple(self.processes):
             sections = {**self.settings, **settings}
-            self.file(name).write_text(yaml.safe_dump(sections, sort_keys=False))
+            new = self.file(name).with_suffix(".new")
+            new.write_text(yaml.safe_dump(sections, sort_keys=False))
+            new.rename(self.file(name))  # a master may read it just now
 
     def start(self, *names: str, wait: bool = True, env: Mapping[str, str] | None = None, write: bool = True) -> None:
         """Start these masters at once; ``wait`` until all are up."""

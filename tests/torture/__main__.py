@@ -91,8 +91,17 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _end_in_order(number: int, frame: object) -> None:
+    """Whoever ends this ends what it has started, and gives back what it has mounted: a second time changes nothing."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    print("interrupted: ending all that was started", flush=True)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # whoever ends this ends what it has started
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, _end_in_order)
     with contextlib.suppress(KeyboardInterrupt):
         sys.exit(main())
     sys.exit(130)

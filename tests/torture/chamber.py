@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from locum.db import listings, orders
 from locum.db.database import Bounds, Database
 from locum.db.errors import DatabaseError
 from locum.db.urls import DatabaseUrl
@@ -18,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import Connection
 
 from . import configuration
+from .asking import WHO
 from .faults import Site
 from .history import Folder, History, Leftovers, Phase, Plan, Resources, now
 from .load import Load, names_of, rates
@@ -94,6 +96,8 @@ class Chamber:
         self.load.prepare()
         self.masters.begin()
         self._until(lambda: not self._unsettled(), UP_S, "all masters up and all schedulers served before the load")
+        self.masters.cluster.order(orders.rebalance, WHO)  # what one uses that has nothing to do is no measure
+        self._until(self._all_work, UP_S, "each master has schedulers")
         self._measure("calm")
 
     def _torture(self) -> None:
@@ -149,6 +153,10 @@ class Chamber:
             if time.monotonic() > end:
                 raise Stuck(f"not within {bound_s:.0f} s: {what}; {self._unsettled()}\n{self.masters.cluster.told()}")
             time.sleep(0.3)
+
+    def _all_work(self) -> bool:
+        found = self._database.read(listings.schedulers)
+        return {one.master for one in found} >= set(self.masters.names) and not self._unsettled()
 
     def _settle(self) -> str:
         """Wait until all is done, for as long as it goes on. What has not been done; the checker says what that means."""

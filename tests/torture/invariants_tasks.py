@@ -78,11 +78,17 @@ def commands_run_once_for_each_attempt(h: Histories) -> Iterator[Found]:
 
 
 def a_lost_task_is_repeated_only_if_it_may(h: Histories) -> Iterator[Found]:
-    """With ``on_lost: fail`` there is one attempt."""
+    """With ``on_lost: fail`` the commands run once: another attempt is only made if no step of those before has begun (a
+    claim whose answer was lost: its runner never knew of it)."""
     once = {b.id for b in h.rows.builders if b.on_lost == "fail"}
+    begun: dict[int, set[int]] = defaultdict(set)
+    for s in h.rows.steps:
+        begun[s.task_id].add(s.attempt)
+    ran = Counter(line.split()[0] for line in h.lines)
     for t in h.rows.tasks:
-        if t.builder_id in once and t.attempt > 1:
-            yield Found(f"task {t.id} was tried {t.attempt} times, though its builder says on_lost: fail", t.started_at)
+        times = max(len(begun[t.id]), ran[str(t.id)])
+        if t.builder_id in once and times > 1:
+            yield Found(f"task {t.id} ran {times} times, though its builder says on_lost: fail", t.started_at)
     attempts = {t.id: t.attempt for t in h.rows.tasks}
     for s in h.rows.steps:
         if s.attempt > attempts.get(s.task_id, 0):

@@ -19,8 +19,9 @@ HUNG_S = configuration.LEASE_S + configuration.HEARTBEAT_S + 1.0
 SLACK_S = 2.0
 """For a machine that does a hundred other things at the time."""
 KILLED_S = 1.0
-BOUNDS_S = {"kill": KILLED_S + SLACK_S, "term": KILLED_S + SLACK_S, "freeze-above": HUNG_S + SLACK_S}
-"""From the fault to the scheduler's next owner."""
+_HUNG = ("freeze-above", "block", "net-cut", "net-cut-to-server")
+BOUNDS_S = {"kill": KILLED_S + SLACK_S, "term": KILLED_S + SLACK_S, **dict.fromkeys(_HUNG, HUNG_S + SLACK_S)}
+"""From the fault to the scheduler's next owner; of a hung or cut-off master, if it was that for longer than ``HUNG_S``."""
 LATE_S = 3.0
 RECOVERY_S = 15.0
 """After a fault is healed: masters start, wait for their names, take what is free, and catch up."""
@@ -52,6 +53,7 @@ class Takeover:
     at: float
     seconds: float
     alone: bool
+    lasted_s: float
 
 
 def windows(h: Histories) -> list[Window]:
@@ -75,7 +77,9 @@ def takeovers(h: Histories) -> list[Takeover]:
             after = _next_owner(owners, incarnation, us(w.begin))
             if after is not None and after.since <= us(w.end) + us(RECOVERY_S):
                 seconds = after.since / 1e6 - w.begin
-                found.append(Takeover(w.fault, w.target, h.name(scheduler_id), w.begin, seconds, alone))
+                found.append(
+                    Takeover(w.fault, w.target, h.name(scheduler_id), w.begin, seconds, alone, w.end - w.begin)
+                )
     return found
 
 
@@ -103,7 +107,8 @@ def others_take_over_in_time(h: Histories) -> Iterator[Found]:
     """A killed, stopped or frozen master's schedulers have another owner within the promised time."""
     for t in takeovers(h):
         bound = BOUNDS_S.get(t.fault)
-        if bound is not None and t.alone and t.seconds > bound:
+        must = t.fault not in _HUNG or t.lasted_s > HUNG_S
+        if bound is not None and must and t.alone and t.seconds > bound:
             what = f"{t.scheduler} had no other owner for {t.seconds:.3f} s after {t.fault} of {t.target}"
             yield Found(f"{what}, more than {bound:.1f} s", us(t.at))
 

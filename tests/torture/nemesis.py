@@ -1,14 +1,16 @@
 """The nemesis: a plan of faults, which is a pure function of a seed, and its carrying out.
 
 Faults come in storms of one, two or three at once, with calm between them that is long enough for a takeover. Kinds are
-dealt like cards from a shuffled pack, so that all have their turn. Each fault is healed by whoever made it, however it
-ends; two faults never touch the same thing at the same time.
+dealt like cards from a shuffled pack, so that all have their turn. Now and then the calm is so long that all has recovered
+and bounds of time can be judged, and one fault alone that has such a bound ends it. Each fault is healed by whoever made
+it, however it ends; two faults never touch the same thing at the same time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
+import itertools
 import threading
 import time
 import traceback
@@ -18,6 +20,7 @@ from dataclasses import replace
 from . import configuration, faults_database, faults_masters, faults_network
 from .faults import Args, Dealer, Detail, Kind, Site
 from .history import FaultBegan, FaultEnded, History, Plan, Planned, now
+from .invariants_timing import BOUNDS_S, RECOVERY_S
 from .nemesis_ground import lacking
 
 KINDS: dict[str, Kind] = {
@@ -25,7 +28,10 @@ KINDS: dict[str, Kind] = {
 }
 FIRST_S = 4.0
 CALM_S = (4.5, 7.5)
-"""After a storm: longer than lease + heartbeat + 1 s, so that the bounds of a takeover can be looked at."""
+"""After a storm: longer than lease + heartbeat + 1 s, so that the next one finds schedulers that are held."""
+LONG_CALM_S = (RECOVERY_S + 3.0, RECOVERY_S + 7.0)
+"""After each fourth storm, and after the lone fault that follows: with time left in which nothing is wrong any more."""
+LONG_EACH = 4
 LAST_S = 4.0
 _AT_ONCE = (1, 1, 1, 2, 2, 3)
 
@@ -72,13 +78,14 @@ def faults_of(
     storms = _Storms(dealer, kinds, masters, lease_s)
     faults: list[Planned] = []
     at, end = FIRST_S, minutes * 60 - LAST_S
-    while kinds:
-        storm = storms.next()
+    for number in itertools.count(1) if kinds else ():
+        place = number % (LONG_EACH + 1)
+        storm = storms.lone() if place == 0 else storms.next()
         over = at + max(planned.at_s + planned.args["seconds"] for planned in storm)
         if over > end and faults:
             break
         faults += [replace(planned, at_s=round(at + planned.at_s, 3)) for planned in storm]
-        at = over + dealer.between(*CALM_S)
+        at = over + dealer.between(*(LONG_CALM_S if place in (0, LONG_EACH) else CALM_S))
         if at > end:
             break
     return tuple(sorted(faults, key=lambda planned: planned.at_s))
@@ -111,6 +118,13 @@ class _Storms:
             storm.append(Planned(after_s, kind.name, target, args))
         return storm
 
+    def lone(self) -> list[Planned]:
+        """One fault, of a kind with a bound of time if there is one among them."""
+        bounded = [kind for kind in dict.fromkeys(self._cards) if kind.name in BOUNDS_S]
+        kind = self._dealer.deal("bounded", bounded) if bounded else self._dealer.deal("kinds", self._cards)
+        target, args = kind.draw(self._dealer, self._masters, self._lease_s)
+        return [Planned(0.0, kind.name, target, args)]
+
     def _draw(self) -> tuple[Kind, str, Args]:
         kind = self._dealer.deal("kinds", self._cards)
         return kind, *kind.draw(self._dealer, self._masters, self._lease_s)
@@ -138,7 +152,8 @@ class Nemesis:
         for number, planned in enumerate(self._faults, 1):
             if planned.at_s >= planned_over:
                 _join(running)
-                late_s = max(late_s, time.monotonic() - began + CALM_S[0] - planned.at_s) if number > 1 else 0.0
+                calm_s = planned.at_s - planned_over
+                late_s = max(late_s, time.monotonic() - began + calm_s - planned.at_s) if number > 1 else 0.0
             planned_over = max(planned_over, planned.at_s + planned.args["seconds"])
             if self._site.over.wait(max(0.0, began + planned.at_s + late_s - time.monotonic())):
                 break

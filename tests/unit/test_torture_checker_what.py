@@ -419,8 +419,12 @@ def test_commands_that_ran_too_often_never_for_nobody_or_elsewhere(good):
 def test_a_task_that_was_repeated_although_it_must_not_be(good):
     name = "a_lost_task_is_repeated_only_if_it_may"
     again = altered(good, "tasks", lambda t: t.id == 1, attempt=2)
-    assert "tried 2 times" in broken(again)[name]
-    assert name not in broken(altered(again, "builders", lambda b: True, on_lost="requeue"))
+    assert name not in broken(again), "its first claim had no answer"
+    twice = dataclasses.replace(again, lines=(*good.lines, good.lines[0]))
+    step = next(s for s in good.rows.steps if s.task_id == 1)
+    for wrong in (twice, also(again, "steps", dataclasses.replace(step, attempt=2))):
+        assert "task 1 ran 2 times, though its builder says on_lost: fail" in broken(wrong)[name]
+        assert name not in broken(altered(wrong, "builders", lambda b: True, on_lost="requeue"))
     assert "of attempt 4" in broken(altered(good, "steps", lambda s: s.task_id == 1, attempt=4))[name]
 
 

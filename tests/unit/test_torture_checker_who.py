@@ -22,7 +22,7 @@ from locum.tests.torture.checker_story import (
     with_rows,
     without,
 )
-from locum.tests.torture.history import Events, FaultBegan, MasterEnded, OrderAnswered, OrderAsked, Seen
+from locum.tests.torture.history import Events, FaultBegan, FaultEnded, MasterEnded, OrderAnswered, OrderAsked, Seen
 from locum.tests.torture.invariants_timing import takeovers
 
 QUICK, COUNT, TOGGLE = 1, 3, 10
@@ -293,6 +293,19 @@ def test_another_owner_that_came_too_late(good):
         assert "no other owner for 3.500 s after kill of m1" in broken(wrong)["others_take_over_in_time"]
     crowded = (*wrong.faults.all, FaultBegan(T0 + 25.0, 2, "pg-kill", "database", {}))
     assert "others_take_over_in_time" not in broken(dataclasses.replace(wrong, faults=Events(crowded)))
+
+
+@pytest.mark.parametrize("fault", ["freeze-above", "block", "net-cut", "net-cut-to-server"])
+def test_a_hung_masters_schedulers_that_nobody_took_in_time(good, fault):
+    late = altered(good, "ownership", lambda o: o.term == 2 and o.incarnation == OTHER, since=at(KILLED + 8))
+    late = altered(late, "masters", lambda m: m.incarnation == FIRST, ended_at=at(KILLED + 8))
+
+    def lasting(seconds):
+        faults = (FaultBegan(T0 + KILLED, 1, fault, "m1", {}), FaultEnded(T0 + KILLED + seconds, 1, fault, "m1", {}))
+        return broken(dataclasses.replace(late, faults=Events(faults)))
+
+    assert f"no other owner for 8.000 s after {fault} of m1" in lasting(9)["others_take_over_in_time"]
+    assert "others_take_over_in_time" not in lasting(4), "shorter than that it may keep them"
 
 
 def test_a_tick_that_is_late_or_early(good):

@@ -11,6 +11,7 @@ import pytest
 from locum.tests.torture import nemesis
 from locum.tests.torture.faults import Kind
 from locum.tests.torture.history import Plan, Planned
+from locum.tests.torture.invariants_timing import BOUNDS_S, LATE_S, RECOVERY_S
 
 MASTERS = ("m1", "m2", "m3")
 LEASE_S = 3.0
@@ -51,6 +52,21 @@ def test_storms_end_in_calm_and_all_fits_into_the_time(seed: int) -> None:
     for one in planned:
         assert one.at_s < over or one.at_s - over >= nemesis.CALM_S[0] - 0.01 or not over
         over = max(over, end(one))
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("seed", range(5))
+def test_now_and_then_a_fault_with_a_bound_comes_alone_when_all_has_recovered(seed: int, database: str) -> None:
+    planned = faults(seed, 5, database)
+    judged = []
+    for one in planned:
+        others = [other for other in planned if other is not one]
+        bound = BOUNDS_S.get(one.fault, 0.0)
+        if bound and not any(o.at_s <= one.at_s + bound and one.at_s <= end(o) + RECOVERY_S for o in others):
+            judged.append(one)
+    assert len(judged) >= 2, planned
+    quiet = max(b.at_s - max(end(a) for a in planned[:n]) for n, b in enumerate(planned) if n)
+    assert quiet >= RECOVERY_S + LATE_S, "due times can be judged, too"
 
 
 @pytest.mark.parametrize("seed", range(20))
