@@ -97,8 +97,9 @@ class Cluster:
 
     def _started(self, name: str, log: IO[bytes], env: Mapping[str, str]) -> Process:
         arguments = ["start", "--config", str(self.file(name)), "--name", name]
+        plain = env.keys() & {"LD_PRELOAD", "PYTHONPATH"}  # it must be there before the interpreter is
         env = {**_environment(), "LOCUM_TEST_MASTER": name, "LOCUM_TEST_FOLDER": str(self.folder), **env}
-        if "LD_PRELOAD" not in env:
+        if not plain:
             return _zygote().fork(arguments, output=log.fileno(), cwd=self.folder, env=env)
         command = [sys.executable, "-c", _RUN, *arguments]
         return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder, env=env)

@@ -1,7 +1,7 @@
 """Masters without the second of computing that a fresh interpreter takes to import them: forked from one that has.
 
 Each is a process of its own all the same, with its own signals, threads, descriptors and environment; only ``exec`` is left
-out. What must be there before the interpreter is (LD_PRELOAD) is started the plain way: see ``Cluster.start``.
+out. What must be there before the interpreter is (LD_PRELOAD, PYTHONPATH) is started the plain way: see ``Cluster.start``.
 """
 
 from __future__ import annotations
