@@ -289,7 +289,7 @@ class Incarnation:
             self.activation.look()
         if "masters" in topics:
             self.membership.look()
-        if topics & {"changes", "finished"}:
+        if topics & {"changes", "finished"} or ("tasks" in topics and self.tools.news.wanted):
             self._feeds.soon()
         if "messages" in topics:
             self._messages.soon()
@@ -367,6 +367,7 @@ class Incarnation:
     async def _read_feeds(self) -> None:
         await self.tools.changes.read()
         await self.tools.finished.read()
+        await self.tools.news.read()
 
     async def _read_messages(self) -> None:
         if not self.activation.tenures:

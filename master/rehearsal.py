@@ -214,7 +214,7 @@ class RehearsedMaster:
 
     def written(self, topics: set[str]) -> None:
         """This master's own turns have brought something new."""
-        if topics & {"changes", "finished", "cancelled"}:
+        if topics & {"changes", "finished", "cancelled"} or self.tools.news.wanted:
             self._feeds.soon()
 
     def kill(self) -> None:
@@ -252,6 +252,7 @@ class RehearsedMaster:
     async def _read_feeds(self) -> None:
         await self.tools.changes.read()
         await self.tools.finished.read()
+        await self.tools.news.read()
 
     async def _read_messages(self) -> None:
         if not self.activation.tenures:

@@ -15,6 +15,7 @@ from .alarms import Alarms
 from .clock import DatabaseClock
 from .feed import Feed
 from .ids import IdBlock
+from .records import NewsReader
 from .surroundings import RemoteDatabase
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Tools:
     """somebody wants to hear of failed tasks"""
     running: Tenure | None = None
     """whose turn's code runs on the reactor right now"""
+    news: NewsReader = field(init=False)
+    """for code written for Buildbot"""
+
+    def __post_init__(self) -> None:
+        self.news = NewsReader(self.remote)
     overran: tuple[Tenure, float] | None = None
     """whose code has kept the reactor for ``long_s`` or more, and for how many seconds, until the watch takes it"""
     boottime: Callable[[], float] = lambda: 0.0

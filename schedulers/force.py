@@ -97,8 +97,7 @@ class ForceScheduler(BaseScheduler):
         names = None if builderNames is None else list(builderNames)
         self._refuse_others(names, form, errors)
         who, why, priority = (field.taken(form, errors) for field in (self.username, self.reason, self.priorityField))
-        found = values_of(self.propertyFields, form, errors)
-        stamps = [field.taken(form, errors) for field in self.codebaseFields]
+        found, stamps = await self.gathered(form, errors)
         if priority is not None and not is_priority(priority):
             errors.setdefault(self.priorityField.fullName, f"expected a whole number, got {priority!r}")
         if errors:
@@ -113,6 +112,13 @@ class ForceScheduler(BaseScheduler):
             priority=priority,
         )
         return answer
+
+    async def gathered(
+        self, form: Mapping[str, Sequence[Any]], errors: dict[str, str]
+    ) -> tuple[Mapping[str, Any], Sequence[Any]]:
+        """The properties and the source stamps of a form; what is wrong goes to ``errors``."""
+        found = values_of(self.propertyFields, form, errors)
+        return found, [field.taken(form, errors) for field in self.codebaseFields]
 
     def _refuse_others(
         self, names: Sequence[str] | None, form: Mapping[str, Sequence[Any]], errors: dict[str, str]

@@ -29,6 +29,11 @@ class Props:
     changes: Sequence[Change] = ()
     sourcestamps: Sequence[StampFields] = ()
 
+    @property
+    def files(self) -> list[str]:
+        """The files that the changes touch, each once."""
+        return list(dict.fromkeys(file for change in self.changes for file in change.files))
+
     def getProperty(self, name: str, default: Any = None) -> Any:
         """The value of a property, or the default."""
         return self.properties.get(name, default)

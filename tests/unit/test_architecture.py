@@ -167,7 +167,8 @@ def test_every_module_says_what_it_is_for(file):
 
 
 def test_no_module_is_named_for_nothing():
-    names = {part.removesuffix(".py") for file in FILES for part in file.parts}
+    ours = [file for file in FILES if file.parts[:2] != ("schedulers", "compat")]  # there the names are Buildbot's
+    names = {part.removesuffix(".py") for file in ours for part in file.parts}
     assert not names & {"utils", "util", "common", "helpers", "helper", "manager", "managers", "misc"}
 
 
