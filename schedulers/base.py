@@ -136,6 +136,12 @@ class Clustered(Service):
         """Take an alarm back; nothing happens if there is none."""
         return self.master.set_timer(checked_key(key), None)
 
+    def timerDue(self, key: str) -> datetime | None:
+        """When the alarm of that key is due (UTC), as this turn sees it; None: there is none. In ``gotTimer`` the one that fires
+        is still there: unless it is set again, it goes when the turn ends."""
+        due = self.master.timers().get(key)
+        return None if due is None else to_datetime(due)
+
     def turn(self) -> AbstractAsyncContextManager[None]:
         """``async with self.turn():`` one turn of its own for background code. Not inside a hook: that is a turn already,
         and this one would wait for its end."""
@@ -336,7 +342,7 @@ class BaseScheduler(Clustered):
     def addBuildsetForSourceStamps(
         self,
         waited_for: bool = False,
-        sourcestamps: Sequence[Mapping[str, Any] | int] | None = None,
+        sourcestamps: Sequence[Mapping[str, Any] | StampFields | int] | None = None,
         reason: str = "",
         external_idstring: str | None = None,
         properties: Mapping[str, Any] | None = None,
@@ -344,7 +350,8 @@ class BaseScheduler(Clustered):
         priority: Any = None,
         **kwargs: Any,
     ) -> Deferred[tuple[int, dict[int, int]]]:
-        """A buildset for whole stamps: ids, or dicts of codebase, repository, branch, revision, project."""
+        """A buildset for whole stamps: ids, what ``master.stamps_of`` gives, or dicts of codebase, repository, branch,
+        revision, project."""
 
         async def add() -> tuple[int, dict[int, int]]:
             stamps: list[Mapping[str, Any] | StampFields] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 from ..config import parse_duration
 from .absolute_stamps import AbsoluteSourceStamps, flag_argument
@@ -15,6 +15,10 @@ from .filters import NOT_GIVEN, ChangeFilter
 from .hooks import hook
 
 
+@overload
+def duration_argument(name: str, value: float | str) -> float: ...
+@overload
+def duration_argument(name: str, value: Any) -> float | None: ...
 def duration_argument(name: str, value: Any) -> float | None:
     """Seconds of a constructor's argument (seconds, or text such as '5m'), None for None. ValueError names it."""
     if value is None:
@@ -72,7 +76,7 @@ class BaseBasicScheduler(AbsoluteSourceStamps):
         **kwargs: Any,
     ) -> None:
         super().__init__(name, builderNames, **kwargs)
-        self.treeStableTimer = duration_argument("treeStableTimer", treeStableTimer)
+        self.treeStableTimer: float | None = duration_argument("treeStableTimer", treeStableTimer)
         self.change_filter = filter_argument(change_filter)
         self.fileIsImportant = importance_argument(fileIsImportant)
         self.onlyImportant = flag_argument("onlyImportant", onlyImportant)

@@ -189,7 +189,7 @@ class Periodic(OnlyIfChanged, Timed):
             raise ValueError("periodicBuildTimer: it is required; give a duration such as 90s or 5m")
         seconds = duration_argument("periodicBuildTimer", periodicBuildTimer)
         assert seconds is not None
-        self.periodicBuildTimer = seconds
+        self.periodicBuildTimer: float = seconds
         if self.policy.jitter_us >= self._period_us:
             raise ValueError("jitter: it must be shorter than periodicBuildTimer")
 
