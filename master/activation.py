@@ -30,9 +30,14 @@ SAVE_S = 4.0
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 2.0, 300.0
 
 
+class NotConfigured(Exception):
+    """It has been removed from the configuration: there is nothing to make another instance of."""
+
+
 @dataclass(slots=True)
 class Standing:
-    """A scheduler that this master stands by for: ``instance`` is started; ``fresh()`` makes and starts another."""
+    """A scheduler that this master stands by for: ``instance`` is started; ``fresh()`` makes and starts another, or raises
+    NotConfigured."""
 
     id: int
     name: str
@@ -305,6 +310,8 @@ class Activation:
             return
         try:
             standing.instance = standing.fresh()
+        except NotConfigured:
+            pass  # the incarnation was over before its removal had been carried out here
         except Exception as error:
             self.log.error("scheduler {name}: no fresh instance: {error}", name=standing.name, error=repr(error))
 

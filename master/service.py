@@ -18,7 +18,7 @@ from ..db.orders import Order
 from ..db.urls import DatabaseUrl
 from ..schedulers.base import Clustered
 from ..schedulers.comparing import compared
-from .activation import Standing, bounded
+from .activation import NotConfigured, Standing, bounded
 from .configuring import Catalogue, Wanted, built_in, constructor_fault, entries_of, faults_among, wanted
 from .incarnation import Accusation, Incarnation, lease_times, pause
 from .logs import Log
@@ -181,14 +181,18 @@ class Master:
             raise CannotStart("it was stopped while it waited for its name to become free")
         await pause(self._surroundings.reactor, seconds)
 
+    def _has_tasks(self) -> bool:
+        """Whether there are tasks whose results only a member can record, even one that is stopping."""
+        return self._runner is not None and self._runner.running > 0
+
     async def _join(self, olds: list[str]) -> None:
         """Become a member, under a new incarnation, and begin. Retries while the database is away.
 
-        ``olds``: incarnations of this process whose rows may still say that they are up.
+        One that is stopping joins for the sake of its tasks alone. ``olds``: incarnations of this process whose rows may still say that they are up.
         """
         self._joining = Deferred()
         try:
-            while not self._stopping:
+            while not self._stopping or self._has_tasks():
                 incarnation = Incarnation(
                     self._surroundings, self._url, self.config, self.name, self, threads=self._threads
                 )
@@ -202,6 +206,10 @@ class Master:
                     why = "its lease ended while it joined"
                 except BadData as error:
                     await incarnation.abandon("it was refused")
+                    if self._stopping and self._runner is not None:  # its heir is here: nobody can record what it does
+                        self._incarnation = None
+                        self._runner.kill()
+                        return
                     taken = f"another master named {self.name!r} has joined; give each master a name of its own"
                     self._fatal(f"the database refuses what it registers: {error}" if joined else taken)
                     return
@@ -222,8 +230,11 @@ class Master:
         if "tasks" in self.config.master.roles:
             self._start_tasks(incarnation)
         await self._accuse(incarnation)
-        standing = {s.id: s for s in self._standing()}
-        await incarnation.begin(standing, self._builder_ids, active="schedulers" in self.config.master.roles)
+        standing = {} if self._stopping else {s.id: s for s in self._standing()}
+        active = "schedulers" in self.config.master.roles and not self._stopping
+        await incarnation.begin(standing, self._builder_ids, active=active)
+        if self._stopping:
+            await incarnation.end("it is stopping")
 
     async def _register(self, incarnation: Incarnation) -> None:
         rows = [(kind, name, w.type) for (kind, name), w in self._setup.wanted.items()]
@@ -342,7 +353,10 @@ class Master:
         """Makes another instance of the scheduler as it is configured then; the last one's service ends."""
 
         def make() -> Clustered:
-            instance = self._setup.wanted[key].make()
+            one = self._setup.wanted.get(key)
+            if one is None:
+                raise NotConfigured(f"scheduler {key[1]!r} is not configured any more")
+            instance = one.make()
             self._equip(instance)
             self._end_service(self._setup.instances[key])
             self._setup.instances[key] = instance
@@ -369,7 +383,7 @@ class Master:
 
         async def rejoin() -> None:
             await incarnation.abandon(why)
-            if not self._stopping:
+            if not self._stopping or self._has_tasks():
                 await self._join([incarnation.id])
 
         Deferred.fromCoroutine(rejoin()).addErrback(lambda failure: self._fatal(failure.getTraceback()))
@@ -532,7 +546,9 @@ class Master:
             if not self._impatient:  # a second call may come before there is anything to drain
                 await self._runner.drain(self.config.tasks.drain)
             await self._runner.kill()
-        self._incarnation = None
+        if self._joining is not None:
+            await bounded(self._surroundings.reactor, self._joining, JOINING_S)
+        incarnation, self._incarnation = self._incarnation, None  # another one, if its lease has lapsed meanwhile
         if incarnation is not None:
             await incarnation.leave(why)
         for instance in self._setup.instances.values():

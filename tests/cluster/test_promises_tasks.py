@@ -101,6 +101,36 @@ def test_a_clean_stop_waits_for_steps_and_a_second_sigterm_stops_them(cluster: M
     assert ended == [(name, "stopped", "it was stopped") for name in ("m1", "m2")], "nobody took it for a crash"
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # on SQLite, one frozen in a write is killed
+def test_a_stopping_master_whose_lease_lapses_is_a_member_again_until_its_last_result_is_recorded(
+    cluster: Make, tmp_path: Path
+) -> None:
+    """It was frozen while it waited for a step: others have long taken its schedulers, and it takes none; the result counts."""
+    mark, release = tmp_path / "mark", tmp_path / "release"
+    waits = f"echo $$ >> {mark}; while [ ! -e {release} ]; do sleep 0.1; done"
+    c = cluster(
+        builders=[{"name": "waits", "steps": [{"shell": waits}]}],
+        schedulers=[branch("quick", builderNames=["waits"])],
+    )
+    c.start("m1")
+    c.wait_held("quick")
+    c.add_changes(["r0"])
+    c.until(lambda: pids(mark), "the command runs")
+    c.signal("m1", signal.SIGTERM)
+    c.until(lambda: c.holder("quick") is None, "it hands over")
+    first = c.value("SELECT incarnation FROM masters WHERE name = 'm1'")
+    c.freeze("m1")
+    c.start("m2")
+    c.until(lambda: c.value("SELECT state FROM masters WHERE incarnation = :i", i=first) == "lost", "its lease ends")
+    c.thaw("m1")
+    again = "SELECT count(*) FROM masters WHERE name = 'm1' AND state = 'stopping'"
+    c.until(lambda: c.value(again), "it is a member again, and still stopping")
+    release.touch()
+    assert c.wait("m1") == 0
+    assert tasks(c, "waits") == [("executed", "success", 1)]
+    assert c.holder("quick") == "m2"
+
+
 SHIFTED = """
 import time
 _time, _ns = time.time, time.time_ns
