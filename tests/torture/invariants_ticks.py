@@ -191,7 +191,10 @@ def _had_changed(h: Histories, s: Scheduler, k: Skip) -> Iterator[str]:
 
 
 def _did_not_overlap(h: Histories, s: Scheduler, policies: list[expected.TickPolicy], k: Skip) -> Iterator[str]:
-    """Its policy is another; or no run can have been unfinished as far as it had been seen to know; or none waited."""
+    """Its policy is another; or no run can have been unfinished as far as it had been seen to know; or none waited.
+
+    Turns that were committed together have one number: what has the skip's may have come before it, or after.
+    """
     policy = {"overlap skip": "skip", "overlap queue": "queue", "overlap replace": "replace"}[
         k.reason.partition(":")[0]
     ]
@@ -201,11 +204,11 @@ def _did_not_overlap(h: Histories, s: Scheduler, policies: list[expected.TickPol
     heard = _seen_before(h, s, k, "finished_cursor")
     own = h.buildsets.get(s.id, [])
     if policy == "skip" and not any(
-        (b.turn or 0) < (k.turn or 0) and (b.finished_number is None or b.finished_number > heard) for b in own
+        (b.turn or 0) <= (k.turn or 0) and (b.finished_number is None or b.finished_number > heard) for b in own
     ):
         yield "no run before it was unfinished"
     waiting = h.states.get(s.id, {}).get("runs", {}).get("waiting", ())
-    starts = [b.due_at for b in own if b.due_at is not None and (b.turn or 0) > (k.turn or 0)]
+    starts = [b.due_at for b in own if b.due_at is not None and (b.turn or 0) >= (k.turn or 0)]
     if policy == "queue" and not any(t < k.first for t in (*starts, *waiting)):
         yield "none waited"
     if policy == "replace":
