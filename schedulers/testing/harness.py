@@ -71,8 +71,8 @@ class SchedulerHarness:
             raise CannotBeMade(
                 "give SchedulerHarness at least one factory, such as lambda: MyScheduler('name', ['unit'])"
             )
-        _check_together(made)
         names = list(builders) if builders is not None else [n for one in made for n in one.listBuilderNames()]
+        _check_together(made, set(names))
         self.rehearsal = Rehearsal(
             to_instant(_moment(start)),
             [(name, None, "fail", "auto") for name in dict.fromkeys(names)],
@@ -505,11 +505,10 @@ def _made(factory: Factory) -> BaseScheduler:
     return one
 
 
-def _check_together(made: list[BaseScheduler]) -> None:
+def _check_together(made: list[BaseScheduler], builders: set[str]) -> None:
     by_name = {one.name: one for one in made}
     if len(by_name) != len(made):
         raise CannotBeMade(f"two schedulers have one name: {[one.name for one in made]}")
-    builders = {name for one in made for name in one.listBuilderNames()}
     for one in made:
         for argument, what in one.faultsAmong(by_name, builders):
             raise CannotBeMade(f"{one.name!r}, {argument}: {what}")
