@@ -59,6 +59,8 @@ class NewBuildset:
     external_id: str | None = None
     waited_for: bool = False
     parent_json: str | None = None
+    cause: str | None = None
+    """of the turn that made it: 'change:17', 'timer:KEY', 'message:5', 'finished:9', 'schedule:3', 'activate'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,8 @@ class Effects:
     begin_finished: bool = False
     calendar: CalendarEffects | None = None
     """what the calendar does to stored schedules"""
+    about: tuple[int | None, str] | None = None
+    """(the change cursor where it begins, what it is as JSON) of an instance that has been activated"""
 
     def merge(self, later: Effects) -> None:
         """Add what a later turn of the same term does."""
@@ -156,6 +160,7 @@ class Effects:
         self.finished_cursor = _joined(self.finished_cursor, later.finished_cursor)
         self.begin_changes |= later.begin_changes
         self.begin_finished |= later.begin_finished
+        self.about = later.about or self.about
         if self.calendar is None:
             self.calendar = later.calendar
         elif later.calendar is not None:

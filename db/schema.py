@@ -136,6 +136,19 @@ ownership = Table(
     Column("why", Text, nullable=False),
 )
 
+# What a scheduler is, since which turn: for people who ask when it fires, and why a change was not for it. Append-only.
+# ``change_cursor``: where what is described began; changes up to there were judged by what it was before.
+descriptions = Table(
+    "descriptions",
+    metadata,
+    Column("scheduler_id", BigInteger, ForeignKey("schedulers.id", ondelete="CASCADE"), primary_key=True),
+    Column("turn", BigInteger, primary_key=True),
+    Column("term", BigInteger, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("change_cursor", BigInteger),
+    Column("about_json", Text, nullable=False),
+)
+
 scheduler_state = Table(
     "scheduler_state",
     metadata,
@@ -210,6 +223,7 @@ buildsets = Table(
     Column("reason", Text, nullable=False),
     Column("submitted_at", BigInteger, nullable=False),
     Column("due_at", BigInteger),
+    Column("cause", Text),  # of the turn that made it, as in failures; NULL: it was background code's own turn
     Column("external_id", Text),
     Column("properties_json", Text, nullable=False),
     Column("waited_for", Boolean, nullable=False, server_default=false()),

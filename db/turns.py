@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from . import cancelling, changes, schedules, tasks
+from . import cancelling, changes, descriptions, schedules, tasks
 from .effects import Effects, Stamp
 from .errors import DatabaseError
 from .sql import Statement
@@ -85,10 +85,10 @@ _FLUSH = Statement(
     "DELETE FROM classifications WHERE (scheduler_id, change_number) IN (SELECT id, number FROM {rows(id bigint, number bigint)} AS r)"
 )
 _BUILDSETS = Statement(
-    "INSERT INTO buildsets (id, scheduler_id, scheduler, term, turn, incarnation, reason, submitted_at, due_at, external_id,"
+    "INSERT INTO buildsets (id, scheduler_id, scheduler, term, turn, incarnation, reason, submitted_at, due_at, cause, external_id,"
     " properties_json, waited_for, parent_json, tasks_left)"
-    " SELECT id, scheduler_id, scheduler, term, turn, :incarnation, reason, {now}, due_at, external_id, properties, waited = 1, parent, tasks_left"
-    " FROM {rows(id bigint, scheduler_id bigint, scheduler text, term bigint, turn bigint, reason text, due_at bigint, external_id text,"
+    " SELECT id, scheduler_id, scheduler, term, turn, :incarnation, reason, {now}, due_at, cause, external_id, properties, waited = 1, parent, tasks_left"
+    " FROM {rows(id bigint, scheduler_id bigint, scheduler text, term bigint, turn bigint, reason text, due_at bigint, cause text, external_id text,"
     " properties text, waited bigint, parent text, tasks_left bigint)} AS r WHERE true"
 )
 _BUILDSET_STAMPS = Statement(
@@ -245,6 +245,7 @@ def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects],
                     turns[e.scheduler_id],
                     b.reason,
                     b.due_at,
+                    b.cause,
                     b.external_id,
                     b.properties_json,
                     int(b.waited_for),
@@ -267,7 +268,7 @@ def _add_buildsets(conn: Connection, incarnation: str, group: Sequence[Effects],
 
 
 def _keep(conn: Connection, group: Sequence[Effects], turns: Mapping[int, int]) -> None:
-    """State, classifications, skips and failures."""
+    """State, classifications, skips, descriptions and failures."""
     state = [
         (e.scheduler_id, key, value, e.term, turns[e.scheduler_id]) for e in group for key, value in e.state.items()
     ]
@@ -287,6 +288,9 @@ def _keep(conn: Connection, group: Sequence[Effects], turns: Mapping[int, int]) 
     ]
     if skipped:
         _SKIPS.with_rows(conn, skipped)
+    described = [(e.scheduler_id, turns[e.scheduler_id], e.term, *e.about) for e in group if e.about is not None]
+    if described:
+        descriptions.keep(conn, described)
     failed = [(e.scheduler_id, cause, f) for e in group for cause, f in e.failures.items()]
     rows = [(i, c, f.detail_json, f.attempts, f.retry_us, f.error) for i, c, f in failed if f is not None]
     if rows:

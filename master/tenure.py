@@ -23,6 +23,7 @@ from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..db.holding import Loaded, Taken
 from ..db.turns import Committed
 from ..schedulers.base import Clustered, answered
+from ..schedulers.describing import description_of
 from ..schedulers.hooks import has_answered, rest_of
 from ..schedulers.interface import FailedTask, NotActive, SchedulerFault, away
 from .causes import (
@@ -143,6 +144,11 @@ class Tenure:
     def idle(self) -> bool:
         """No turn's code runs, and nothing waits for a commit."""
         return self.open is None and self.pending is None and self.in_flight is None
+
+    @property
+    def newest_cause(self) -> Cause | None:
+        """Of the newest of the turns that wait for their commit; None: it had none, or nothing waits."""
+        return self._pending_causes[-1] if self._pending_causes else None
 
     def wind_down(self) -> Deferred[None]:
         """Start no further turn; fires once the open one has ended and all is committed."""
@@ -434,6 +440,9 @@ class Tenure:
                 self.finished.offered = cause.buildset.number
             elif isinstance(cause, Activation):
                 self.activated = True
+                turn.effects.about = (self.changes.saved, description_of(self.scheduler, self.changes.consuming))
+            for made in turn.effects.buildsets:
+                made.cause = cause.id
         self._hand_over(turn.effects, cause)
         self.pump()
 

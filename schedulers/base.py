@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -33,7 +34,7 @@ from .arguments import (
     with_source,
 )
 from .changes import Change
-from .filters import ChangeFilter
+from .filters import AllOf, ChangeFilter
 from .hooks import answered, begin, hook
 from .interface import BuildsetRequest, FinishedBuildset, MasterInterface, SchedulerFault, StampFields, away
 from .rendering import Props, has_renderables, is_renderable, rendered
@@ -55,6 +56,15 @@ def to_instant(due: datetime) -> int:
 def to_datetime(instant: int) -> datetime:
     """The aware datetime, in UTC, of microseconds since the epoch."""
     return EPOCH + timedelta(microseconds=instant)
+
+
+@dataclass(frozen=True, slots=True)
+class Considering:
+    """How a scheduler tells which changes are for it."""
+
+    filter: ChangeFilter | AllOf | None
+    file_is_important: Callable[[Change], Any] | None
+    only_important: bool
 
 
 class Clustered(Service):
@@ -183,7 +193,7 @@ class BaseScheduler(Clustered):
         self.priority = checked_priority(priority)
         self._renders_properties = has_renderables(self.properties)
         self._renders_builders = has_renderables(self.builderNames)
-        self._filter: ChangeFilter | None = None
+        self._filter: ChangeFilter | AllOf | None = None
         self._file_is_important: Callable[[Change], Any] | None = None
         self._only_important = False
 
@@ -192,7 +202,7 @@ class BaseScheduler(Clustered):
     def startConsumingChanges(
         self,
         fileIsImportant: Callable[[Change], Any] | None = None,
-        change_filter: ChangeFilter | None = None,
+        change_filter: ChangeFilter | AllOf | None = None,
         onlyImportant: bool = False,
     ) -> Deferred[None]:
         """From ``activate``: ask for ``gotChange`` for every change that passes. Ends by itself at deactivation."""
@@ -214,6 +224,11 @@ class BaseScheduler(Clustered):
     def gotBuildsetComplete(self, buildset: FinishedBuildset) -> Any:
         """One completed buildset, one turn, in the order of completion."""
         raise NotImplementedError(f"{type(self).__name__} consumes buildsets, but does not define gotBuildsetComplete")
+
+    @property
+    def considering(self) -> Considering:
+        """How it tells which changes are for it, as it said when it began to consume."""
+        return Considering(self._filter, self._file_is_important, self._only_important)
 
     def _consider(self, change: Change) -> bool | None:
         """Whether a change is important; None: not for this scheduler. What user code raises goes through."""

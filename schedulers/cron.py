@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from .cron_fields import CronError, CronFields, read_cron
-from .cron_sentence import sentence
+from .cron_sentence import clock_sentence, sentence
 from .nightly_fields import FieldValue, NightlyFields
 from .wall_times import WallTimes, times_of_day
 from .zones import MAX_SHIFT_S, Stretch, ZoneClock, zone_clock
@@ -23,6 +23,7 @@ __all__ = ["CronError", "CronRule", "Instant"]
 Instant = int
 
 _SECOND: Final = 1_000_000
+_SOON_S: Final = 400 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,26 @@ class CronRule:
     def sentence(self) -> str:
         """The rule in English, such as "At 03:00, Monday to Friday, Europe/Berlin"."""
         return sentence(self.wall, self.timezone)
+
+    def clock_changes(self, after: Instant, until: Instant | None = None) -> str:
+        """What the changes of the clock in the 400 days after ``after`` do to it, in English; '' if nothing.
+
+        ``until``: the rule ends there.
+        """
+        low = after // _SECOND + 1
+        end = low + _SOON_S if until is None else min(low + _SOON_S, until // _SECOND)
+        gap = repeat = None
+        stretch = self._clock.stretch_at(low)
+        while stretch.end < end:
+            stretch = self._clock.stretch_at(stretch.end)
+            shown, before = stretch.start + stretch.offset, stretch.start + stretch.before
+            if abs(shown - before) > MAX_SHIFT_S or shown - before == MAX_SHIFT_S:
+                continue  # the date line: no times are made up, and none is left out
+            if gap is None and self._count_wall(before, shown):
+                gap = stretch.start
+            if repeat is None and self._count_wall(shown, before):
+                repeat = stretch.start
+        return clock_sentence(self.fixed, gap, repeat, self.timezone)
 
     def _count_wall(self, start: int, end: int) -> int:
         return self.wall.count(-(-start // 60), -(-end // 60))

@@ -1,12 +1,15 @@
 """A recurring rule in readable English."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from .cron_fields import LAST, MONTH_NAMES, WEEKDAY_NAMES, Days, MonthDays, WeekDays
 from .wall_times import WallTimes
+from .zones import zone
 
 _ORDINAL = {LAST: "last", 1: "first", 2: "second", 3: "third", 4: "fourth", 5: "fifth"}
 _FROM_MONDAY = (*WEEKDAY_NAMES, "Sunday")  # read from 1 on
+_UNITS = ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 _MAX_TIMES = 6  # more than that many times of day are told as minutes and hours
 
 
@@ -18,6 +21,35 @@ def sentence(wall: WallTimes, timezone: str) -> str:
     if not day and when.startswith("At ") and "every" not in when:
         when += " every day"
     return ", ".join(part for part in (when, day, months, timezone) if part)
+
+
+def grid_sentence(period_us: int, anchor: int) -> str:
+    """Such as "Every 15 minutes from 5 January 2026 00:00:00 UTC"; ``anchor`` in microseconds since the epoch."""
+    seconds = period_us / 1e6
+    size, unit = next((one for one in _UNITS if seconds % one[0] == 0), (1, "second"))
+    number = f"{seconds / size:.6f}".rstrip("0").rstrip(".")
+    every = unit if number == "1" else f"{number} {unit}s"
+    at = datetime.fromtimestamp(anchor // 1_000_000, UTC)
+    return f"Every {every} from {at.day} {MONTH_NAMES[at.month - 1]} {at.year} {at:%H:%M:%S} UTC"
+
+
+def clock_sentence(fixed: bool, gap: int | None, repeat: int | None, timezone: str) -> str:
+    """What becomes of times in the next ``gap``, at which the clock goes forward, and ``repeat``, at which it is put back.
+
+    Both are seconds since the epoch; None: none of its times lies in one.
+    """
+    parts = []
+    if gap is not None:
+        at = datetime.fromtimestamp(gap, zone(timezone))
+        day = f"{at.day} {MONTH_NAMES[at.month - 1]} {at.year}"
+        then = f"it fires once, at {at:%H:%M}, for what they jump over" if fixed else "it has no times in the gap"
+        parts.append(f"when the clocks go forward (next on {day}), {then}")
+    if repeat is not None:
+        at = datetime.fromtimestamp(repeat, zone(timezone))
+        day = f"{at.day} {MONTH_NAMES[at.month - 1]} {at.year}"
+        then = "of a time that is shown twice only the first counts" if fixed else "it fires in both passes"
+        parts.append(f"when they go back (next on {day}), {then}")
+    return "; ".join(parts)
 
 
 def _times(times: Sequence[int]) -> str:

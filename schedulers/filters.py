@@ -113,6 +113,11 @@ class ChangeFilter:
             raise ValueError("; ".join(faults))
         return cls(**cast(Conditions, dict(mapping)))
 
+    @property
+    def conditions(self) -> Mapping[str, object]:
+        """What was given, by name."""
+        return self._given
+
     def filter_change(self, change: object) -> bool:
         """Whether the change fulfils every condition. What a function of the user's raises goes through.
 
@@ -131,6 +136,17 @@ class ChangeFilter:
 
     def __repr__(self) -> str:
         return f"ChangeFilter({', '.join(f'{name}={_shown(value)}' for name, value in self._given.items())})"
+
+
+class AllOf:
+    """Several filters, all of which must say yes; those that say no first keep the others from being asked."""
+
+    def __init__(self, *filters: ChangeFilter) -> None:
+        self.filters = filters
+
+    def filter_change(self, change: object) -> bool:
+        """Whether every one says yes."""
+        return all(one.filter_change(change) for one in self.filters)
 
 
 _STAMP_TEXTS: Final = tuple(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 from .cron import Instant
+from .cron_sentence import grid_sentence
 
 COUNT_LIMIT: Final = 100_000  # fires of a rule that cannot count, before a count becomes "at least"
 
@@ -49,6 +50,10 @@ class PeriodicRule:
         if t <= self.anchor:
             return None
         return self.anchor + (t - self.anchor - 1) // self.period_us * self.period_us
+
+    def sentence(self) -> str:
+        """The rule in English, such as "Every 15 minutes from 5 January 2026 00:00:00 UTC"."""
+        return grid_sentence(self.period_us, self.anchor)
 
     def count(self, after: Instant, until: Instant) -> int:
         """How many fires there are at ``after < t <= until``."""

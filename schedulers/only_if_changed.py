@@ -9,7 +9,7 @@ from .absolute_stamps import AbsoluteSourceStamps, flag_argument
 from .basic import filter_argument, importance_argument
 from .catchup import Skip
 from .changes import Change
-from .filters import NOT_GIVEN, ChangeFilter
+from .filters import NOT_GIVEN, AllOf, ChangeFilter
 from .hooks import hook
 
 _SERVED = "onlyIfChanged"
@@ -67,13 +67,11 @@ class OnlyIfChanged(AbsoluteSourceStamps):
         if self.onlyIfChanged or self.createAbsoluteSourceStamps:
             await self.startConsumingChanges(self.fileIsImportant, self._wanted(), self.onlyImportant)
 
-    def _wanted(self) -> ChangeFilter | None:
+    def _wanted(self) -> ChangeFilter | AllOf | None:
         if self.branch is NOT_GIVEN:
             return self.change_filter
-        branch, more = self.branch, self.change_filter
-        if more is None:
-            return ChangeFilter(branch=branch)
-        return ChangeFilter(filter_fn=lambda change: change.branch == branch and more.filter_change(change))
+        of_branch = ChangeFilter(branch=self.branch)
+        return of_branch if self.change_filter is None else AllOf(of_branch, self.change_filter)
 
     @hook
     async def gotChange(self, change: Change, important: bool) -> None:

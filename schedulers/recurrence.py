@@ -121,6 +121,10 @@ class Recurrence:
         """The rule in English, such as "Every 3 hours from 1 March 2026 02:00 Europe/Berlin"."""
         raise NotImplementedError
 
+    def clock_changes(self, now: Instant) -> str:
+        """What the next changes of the clock after ``now`` do to it, in English; '' if nothing."""
+        return ""
+
     def bound(self: _R, now: Instant) -> _R:
         """The rule as it is when it is stored at ``now``. RecurrenceError: it would never fire."""
         if self.after(now - 1) is None:
@@ -272,6 +276,10 @@ class _AtLocalTime(_FromStart):
         local_us = ((local.hour * 60 + local.minute) * 60 + local.second) * 1_000_000 + local.microsecond
         return self._bounded(LocalTimeRule.of(local_us, which, self.timezone))
 
+    def clock_changes(self, now: Instant) -> str:
+        bounded: Any = self.rule
+        return str(bounded.rule.cron.clock_changes(max(now, bounded.start), bounded.end))
+
     def _at(self) -> str:
         since = f"{self.start.day} {MONTH_NAMES[self.start.month - 1]} {self.start.year}"
         return f"at {_clock(self.start)} from {since} {self.timezone}{self._until()}"
@@ -399,6 +407,9 @@ class ScheduleCron(Recurrence):
 
     def text(self) -> str:
         return self._rule.sentence()
+
+    def clock_changes(self, now: Instant) -> str:
+        return self._rule.clock_changes(now)
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------

@@ -100,7 +100,7 @@ class Timed(Overlapping):
     async def _record_cut_off(self, state: Mapping[str, Any], now: int) -> None:
         """Times of the old rule that nobody served before the new one came."""
         why = "the rule was changed before it could be served"
-        old = _rule_of(state["rule"], state["anchor"])
+        old = rule_of(state["rule"], state["anchor"])
         if old is not None:
             skip = skipped(old, state["examined"], now, why)
         else:  # a rule of a class that is gone: at least the time that it was waiting for
@@ -315,7 +315,7 @@ def _parsed(cron: str, timezone: str) -> CronRule:
         raise ValueError(text if text.startswith("timezone:") else f"cron: {text}") from None
 
 
-def _rule_of(fingerprint: Any, anchor: int) -> TimeRule | None:
+def rule_of(fingerprint: Any, anchor: int) -> TimeRule | None:
     """The rule that a standard scheduler's fingerprint stands for; None for another's."""
     try:
         match fingerprint:

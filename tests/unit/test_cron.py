@@ -12,6 +12,7 @@ from cronsim import CronSim
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from locum.schedulers.cron import CronError, CronRule
+from locum.schedulers.grid import PeriodicRule
 from locum.schedulers.zones import zone, zone_clock
 
 CASES = json.loads((Path(__file__).parent / "data" / "cron_cases.json").read_text())
@@ -382,3 +383,52 @@ def test_the_zones_are_cut_where_their_files_say():
             assert (following.start, following.before) == (stretch.end, stretch.offset)
             assert clock.stretch_at(following.start - 1) == stretch
             stretch = following
+
+
+# -- sentences about changes of the clock
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "said"),
+    [
+        (
+            *("30 2 * * *", "Europe/Berlin"),
+            "when the clocks go forward (next on 29 March 2026), it fires once, at 03:00, for what they jump over;"
+            " when they go back (next on 25 October 2026), of a time that is shown twice only the first counts",
+        ),
+        (
+            *("*/15 * * * *", "Europe/Berlin"),
+            "when the clocks go forward (next on 29 March 2026), it has no times in the gap;"
+            " when they go back (next on 25 October 2026), it fires in both passes",
+        ),
+        (
+            *("15 2 * * *", "Australia/Lord_Howe"),
+            "when the clocks go forward (next on 4 October 2026), it fires once, at 02:30, for what they jump over",
+        ),
+        ("30 2 1 4 *", "Europe/Berlin", ""),
+        ("30 3 * * *", "Europe/Berlin", ""),
+        ("30 2 * * *", "UTC", ""),
+    ],
+)
+def test_what_the_clocks_changes_do_to_a_rule_is_said_if_they_do_anything(text, zone, said):
+    assert CronRule.parse(text, zone).clock_changes(instant("2026-01-05T00:00+00:00")) == said
+
+
+def test_at_the_date_line_nothing_is_made_up_and_nothing_said():
+    rule = CronRule.parse("0 12 30 12 *", "Pacific/Apia")  # a day that there was not
+    assert rule.clock_changes(instant("2011-06-01T00:00+00:00")) == ""
+    assert rule.after(instant("2011-06-01T00:00+00:00")) == instant("2012-12-30T12:00+14:00")
+
+
+def test_changes_of_the_clock_after_the_rules_end_are_not_said():
+    rule = CronRule.parse("30 2 * * *", "Europe/Berlin")
+    assert rule.clock_changes(instant("2026-01-05T00:00+00:00"), instant("2026-03-01T00:00+00:00")) == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(90, "90 seconds"), (900, "15 minutes"), (3600, "hour"), (172_800, "2 days"), (0.5, "0.5 seconds"), (1, "second")],
+)
+def test_an_even_grid_is_a_sentence_too(seconds, said):
+    rule = PeriodicRule(round(seconds * 1e6), instant("2026-01-05T00:00:07+00:00"))
+    assert rule.sentence() == f"Every {said} from 5 January 2026 00:00:07 UTC"

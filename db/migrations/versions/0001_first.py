@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("submitted_at", sa.BigInteger(), nullable=False),
         sa.Column("due_at", sa.BigInteger(), nullable=True),
+        sa.Column("cause", sa.Text(), nullable=True),
         sa.Column("external_id", sa.Text(), nullable=True),
         sa.Column("properties_json", sa.Text(), nullable=False),
         sa.Column("waited_for", sa.Boolean(), server_default=sa.false(), nullable=False),
@@ -253,6 +254,17 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["scheduler_id"], ["schedulers.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("scheduler_id", "cause"),
+    )
+    op.create_table(
+        "descriptions",
+        sa.Column("scheduler_id", sa.BigInteger(), nullable=False),
+        sa.Column("turn", sa.BigInteger(), nullable=False),
+        sa.Column("term", sa.BigInteger(), nullable=False),
+        sa.Column("since", sa.BigInteger(), nullable=False),
+        sa.Column("change_cursor", sa.BigInteger(), nullable=True),
+        sa.Column("about_json", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["scheduler_id"], ["schedulers.id"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("scheduler_id", "turn"),
     )
     op.create_table(
         "log_chunks",
