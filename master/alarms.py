@@ -33,12 +33,14 @@ class Alarms:
         self._call: Any = None
         self._call_due = 0
         self._stopped = False
+        self._ringing = False
+        """then what is set is looked at once, when all have been told"""
 
     def set(self, sleeper: Sleeper, key: str, due: int) -> None:
         """Wake ``sleeper`` for its timer ``key`` at ``due``."""
         self._count += 1
         heapq.heappush(self._heap, (due, self._count, sleeper, key))
-        if self._call is None or due < self._call_due:
+        if not self._ringing and (self._call is None or due < self._call_due):
             self._arm()
 
     def rearm(self) -> None:
@@ -68,8 +70,12 @@ class Alarms:
         self._call = None
         now = self._clock.now()
         rung = 0
-        while self._heap and self._heap[0][0] <= now and rung < SLICE:
-            due, _, sleeper, key = heapq.heappop(self._heap)
-            sleeper.timer_due(key, due)
-            rung += 1
-        self._arm()
+        self._ringing = True
+        try:
+            while self._heap and self._heap[0][0] <= now and rung < SLICE:
+                due, _, sleeper, key = heapq.heappop(self._heap)
+                sleeper.timer_due(key, due)
+                rung += 1
+        finally:
+            self._ringing = False
+            self._arm()

@@ -62,12 +62,22 @@ class Intake(Generic[Item]):
                 wanted = self._consider(item)
             except (Exception, SystemExit) as error:  # user code: it fails the turn, never us
                 return item, False, error
-            if wanted is not None and (wanted is not False or self._false_is_wanted):
+            if self._is_wanted(wanted):
                 return item, wanted, None
             self.offered = item.number
         return None
 
     _false_is_wanted = False
+
+    def _is_wanted(self, answer: Any) -> bool:
+        return answer is not None and (answer is not False or self._false_is_wanted)
+
+    def would_offer(self, item: Item) -> bool:
+        """Whether ``item`` would become a cause if it came now."""
+        try:
+            return self._consider is not None and self._is_wanted(self._consider(item))
+        except (Exception, SystemExit):
+            return True
 
     @property
     def caught_up_to(self) -> float:

@@ -213,9 +213,11 @@ class RehearsedMaster:
             self.activation.look()
 
     def written(self, topics: set[str]) -> None:
-        """This master's own turns have brought something new."""
+        """Something is new; topics as everywhere."""
         if topics & {"changes", "finished", "cancelled"} or self.tools.news.wanted:
             self._feeds.soon()
+        if "failed" in topics:
+            self._failed.soon()
 
     def kill(self) -> None:
         """Its process is gone: nothing of it is called any more, and nothing more of it is committed."""
@@ -277,8 +279,14 @@ class RehearsedMaster:
         if args and args[0] is turns.commit:
             work = partial(self._rehearsal.commit, work)
         answer: Deferred[Any] = Deferred()
-        if not self.reactor.dead:
-            execute(work).addBoth(lambda result: self.reactor.callLater(0, answer.callback, result))
+
+        def begin() -> None:
+            if args and self._rehearsal.must_wait(args[0]):
+                self.reactor.callLater(0, begin)
+            elif not self.reactor.dead:
+                execute(work).addBoth(lambda result: self.reactor.callLater(0, answer.callback, result))
+
+        begin()
         return answer
 
 
@@ -319,6 +327,10 @@ class Rehearsal:
     def make_committer(self, master: RehearsedMaster) -> Committer:
         """One that waits for nothing between groups."""
         return Committer(master.reactor, master.remote, master.name, master.lease.good, master.written, pause_s=0.0)
+
+    def must_wait(self, function: Callable[..., Any]) -> bool:
+        """Whether the database may not be asked this yet."""
+        return False
 
     # -- schedulers and masters -------------------------------------------------------------------------------------
 
@@ -393,7 +405,8 @@ class Rehearsal:
     def add_changes(self, new: Sequence[NewChange]) -> list[int]:
         """They are committed now; their numbers."""
         found = self.database.write(changes.add, new)
-        self.hear()
+        if self.master is not None:
+            self.master.written({"changes"})
         return [found[change.request_id] for change in new]
 
     def send(self, scheduler: str, kind: str, body: Mapping[str, Any]) -> int:
@@ -407,7 +420,8 @@ class Rehearsal:
         """These tasks, as far as they are queued, are run, and end so."""
         master = self.master.name if self.master is not None else self._runner()
         self.database.write(_finish, master, results)
-        self.hear()
+        if self.master is not None:
+            self.master.written({"finished", "failed"})
 
     def _runner(self) -> str:
         """While no master is up, one that only runs tasks."""

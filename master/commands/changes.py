@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -131,11 +132,8 @@ def _seconds(text: str) -> float | str:
 
 
 def _from_lines(source: str) -> list[NewChange]:
-    if source == "-":
-        new, faults = _read(sys.stdin.buffer)
-    else:
-        with _file(source) as stream:
-            new, faults = _read(stream)
+    with opened_file(source) as stream:
+        new, faults = _read(stream)
     if faults:
         for fault in faults[:_SHOWN_FAULTS]:
             warn(fault)
@@ -144,9 +142,15 @@ def _from_lines(source: str) -> list[NewChange]:
     return new
 
 
-def _file(name: str) -> IO[bytes]:
+@contextlib.contextmanager
+def opened_file(name: str) -> Iterator[IO[bytes]]:
+    """A file to be read; '-' is standard input. Refused."""
+    if name == "-":
+        yield sys.stdin.buffer
+        return
     try:
-        return Path(name).open("rb")
+        with Path(name).open("rb") as stream:
+            yield stream
     except OSError as error:
         raise Refused(f"cannot read {name}: {error.strerror}") from None
 
@@ -155,7 +159,7 @@ def _read(stream: IO[bytes]) -> tuple[list[NewChange], list[str]]:
     new: list[NewChange] = []
     faults: list[str] = []
     total = 0
-    for number, line in _lines(stream):
+    for number, line in numbered_lines(stream):
         total += len(line)
         if len(new) >= MOST_LINES or total > MOST_BYTES:
             most = f"{MOST_LINES} changes" if len(new) >= MOST_LINES else f"{MOST_BYTES} bytes"
@@ -163,7 +167,7 @@ def _read(stream: IO[bytes]) -> tuple[list[NewChange], list[str]]:
         if len(line) > LONGEST_LINE:
             raise Refused(f"line {number}: is longer than {LONGEST_LINE} bytes; nothing was added")
         try:
-            new.append(_one(line))
+            new.append(change_of_line(line))
         except BadChange as error:
             faults += [f"line {number}: {fault}" for fault in error.faults]
         if len(faults) > 1000:
@@ -171,7 +175,8 @@ def _read(stream: IO[bytes]) -> tuple[list[NewChange], list[str]]:
     return new, faults
 
 
-def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, each with its number."""
     number = 0
     while line := stream.readline(LONGEST_LINE + 1):
         number += 1
@@ -179,7 +184,8 @@ def _lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             yield number, line
 
 
-def _one(line: bytes) -> NewChange:
+def change_of_line(line: bytes) -> NewChange:
+    """The change that a line of JSON says. BadChange."""
     try:
         value = json.loads(line.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
     except UnicodeDecodeError as error:

@@ -12,7 +12,22 @@ import click
 
 from ...config import ConfigError, mask_credentials
 from ...db.errors import DatabaseAway, DatabaseError, OutcomeUnknown
-from . import buildsets, changes, database, demo, files, force, reconfig, schedulers, schedules, status, tasks, trying
+from . import (
+    buildsets,
+    changes,
+    database,
+    demo,
+    files,
+    force,
+    reconfig,
+    schedulers,
+    schedules,
+    simulate,
+    status,
+    tasks,
+    trying,
+)
+from .import_buildbot import import_buildbot
 from .opening import config_option, database_option
 from .output import clean
 
@@ -46,9 +61,10 @@ def cli(config_file: str | None, database_url: str | None) -> None:
 for _command in (
     *(files.init, files.check, files.start, reconfig.reconfig, status.status),
     *(changes.change, schedulers.scheduler, schedulers.rebalance, force.force, trying.try_, buildsets.buildset),
-    *(tasks.task, schedules.schedule, schedulers.next_, database.db, demo.demo),
+    *(tasks.task, schedules.schedule, schedulers.next_, simulate.simulate_, database.db, demo.demo),
 ):
     cli.add_command(_command)
+cli.add_command(import_buildbot)
 
 
 def main() -> None:
