@@ -191,6 +191,7 @@ def upgrade() -> None:
         sa.CheckConstraint("kind IN ('scheduler', 'change_source')", name="schedulers_kind"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("kind", "name", name="schedulers_name"),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_index("schedulers_by_holder", "schedulers", ["incarnation"], unique=False)
     op.create_table(
@@ -309,6 +310,7 @@ def upgrade() -> None:
         sa.Column("turn", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["scheduler_id"], ["schedulers.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("scheduler_id", "key"),
+        postgresql_with={"fillfactor": 50},
     )
     op.create_table(
         "skips",
@@ -430,5 +432,5 @@ def upgrade() -> None:
         sa.Column("due", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["scheduler_id"], ["schedulers.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("scheduler_id", "key"),
+        postgresql_with={"fillfactor": 50},
     )
-    op.create_index("timers_by_due", "timers", ["due"], unique=False)
