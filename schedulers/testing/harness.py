@@ -19,7 +19,7 @@ from ...db import changes as change_rows
 from ...db import messages, orders, requested
 from ...db.errors import DatabaseAway, OutcomeUnknown
 from ...db.task_states import Result
-from ...master.borrowed_reactor import TooLate, borrowed_reactor
+from ...master.borrowed_reactor import borrowed_reactor
 from ...master.changes import validated
 from ...master.reading import change_of
 from ...master.rehearsal import Reactor, Rehearsal
@@ -437,8 +437,6 @@ class SchedulerHarness:
             with warnings.catch_warnings(record=True) as warned, borrowed_reactor(self.reactor):
                 warnings.simplefilter("always")
                 yield
-        except TooLate as error:
-            raise HookFailed(str(error)) from None
         finally:
             self._inside = False
             globalLogPublisher.removeObserver(observer)

@@ -508,6 +508,12 @@ def test_the_reactors_calls_follow_the_harness_and_threads_are_real():
     assert "callLater" not in vars(reactor) and "getThreadPool" not in vars(reactor)
 
 
+def test_a_scheduler_may_be_the_first_to_ask_for_a_reactor(tmp_path):
+    (tmp_path / "first.py").write_text(FIRST)
+    done = subprocess.run([sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "{'answer': 5}\n"), done.stdout + done.stderr
+
+
 def test_a_thread_that_raises_raises_in_the_scheduler():
     def ask():
         raise OSError("no answer")
@@ -613,6 +619,21 @@ def test_nothing_of_the_product_brings_the_harness_with_it():
             if path.parent.name != "testing":
                 assert not re.search(r"^\s*from \.[\w.]*testing", path.read_text(), re.MULTILINE), path
 
+
+FIRST = """
+import sys
+from locum.schedulers import BaseScheduler
+from locum.schedulers.testing import SchedulerHarness
+from twisted.internet.threads import deferToThread
+
+class Asking(BaseScheduler):
+    async def startActivity(self):
+        await self.setState("answer", await deferToThread(lambda: 5))
+
+assert "twisted.internet.reactor" not in sys.modules
+with SchedulerHarness(lambda: Asking("asking", ["unit"])) as harness:
+    print(harness.state)
+"""
 
 TRIAL = """
 from locum.schedulers import SingleBranchScheduler
