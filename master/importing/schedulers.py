@@ -1,0 +1,172 @@
+"""Schedulers of a Buildbot configuration as entries of the YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..configuring import STANDARD, parameters
+from .values import CannotTurn, class_of, kind_of, plain
+
+_POSITIONS: Mapping[str, tuple[str, ...]] = {
+    "Scheduler": ("name", "branch", "treeStableTimer", "builderNames", "fileIsImportant"),
+    "Dependent": ("name", "upstream", "builderNames"),
+    "Periodic": ("name", "builderNames", "periodicBuildTimer"),
+    "Try_Jobdir": ("name", "builderNames", "jobdir"),
+    "Try_Userpass": ("name", "builderNames", "port", "userpass"),
+    "OldBuildCanceller": ("name", "filters"),
+    "FailingBuildsetCanceller": ("name", "filters"),
+}
+_OLDER = {"Scheduler": "SingleBranchScheduler"}
+DECIDES = ("change_filter", "fileIsImportant", "builderNames", "upstream", "branch", "branches", "filters", "name")
+"""Without one of these a scheduler would ask for other work than it does."""
+MODULES = {
+    **dict.fromkeys(("SingleBranchScheduler", "AnyBranchScheduler"), "basic"),
+    **dict.fromkeys(("Periodic", "Nightly", "NightlyTriggerable"), "timed"),
+    **{"Dependent": "dependent", "Triggerable": "triggerable", "ForceScheduler": "forcesched"},
+}
+
+
+@dataclass(slots=True)
+class Turned:
+    """An entry; ``left`` are arguments that are not in it: name -> why. ``out``: why it is no entry at all."""
+
+    entry: dict[str, Any]
+    left: dict[str, CannotTurn] = field(default_factory=dict)
+    out: CannotTurn | None = None
+    functions: dict[str, Any] = field(default_factory=dict)
+    """argument -> what is to be a plugin's"""
+
+
+def turned(call: Mapping[str, Any]) -> Turned:
+    """The entry of a scheduler that was made."""
+    name = class_of(call)
+    if call["own"] is not None:
+        given = dict(zip(call["own"]["takes"], call["args"], strict=False)) | call["kwargs"]
+        made = _arguments("", given, None)
+        kind = call["own"]["name"]
+        made.entry = {"type": f"my_schedulers.{kind}", "name": call["name"], **made.entry}
+        made.out = CannotTurn(f"{kind} is a class of your own", "make it a plugin (see the end of the YAML)")
+        return made
+    kind = _OLDER.get(name, name)
+    cls: Any = STANDARD.get(kind)
+    if cls is None or kind == "GitPoller":
+        return Turned({}, out=CannotTurn(f"there is no {name or 'such scheduler'} here", "see docs/from-buildbot.md"))
+    given = dict(zip(_POSITIONS.get(name, ("name", "builderNames")), call["args"], strict=False)) | call["kwargs"]
+    if kind == "Try_Userpass":
+        given = {key: value for key, value in given.items() if key not in ("port", "userpass")}
+    if kind == "ForceScheduler":
+        given = _older_form(given)
+    made = _arguments(kind, given, parameters(cls)[0])
+    made.entry = {"type": kind, **made.entry}
+    decisive = [key for key in made.left if key in DECIDES]
+    if decisive:
+        made.out = made.left[decisive[0]]
+        made.out.what = f"{decisive[0]}: {made.out.what}"
+    if kind == "Try_Userpass":
+        cure = "'locum try' needs neither; for HTTP, write both, with passwords as secrets"
+        made.left["port, userpass"] = CannotTurn("passwords are not copied", cure)
+    return made
+
+
+def _arguments(kind: str, given: Mapping[str, Any], known: frozenset[str] | None) -> Turned:
+    made = Turned({})
+    for key, value in given.items():
+        if known is not None and key not in known:
+            made.left[key] = CannotTurn(f"{kind} has no such argument here", "it is left out")
+            continue
+        try:
+            read = _READ.get(key, plain)
+            made.entry[key] = read(value) if (kind, key) not in _READ_OF else _READ_OF[kind, key](value)
+        except CannotTurn as why:
+            made.left[key] = why
+            if why.function is not None:
+                made.functions[key] = value
+    return made
+
+
+def _filter(value: Any) -> Any:
+    if class_of(value) not in ("ChangeFilter", "SourceStampFilter") or value["own"] is not None:
+        return plain(value)
+    given = dict(zip(("filter_fn",), value["args"], strict=False)) | value["kwargs"]
+    return {key: plain(one) for key, one in given.items() if one is not None or key.startswith("branch")}
+
+
+def _name_of(value: Any) -> Any:
+    return value["name"] if class_of(value) and isinstance(value["name"], str) else plain(value)
+
+
+def _builders(value: Any) -> Any:
+    return [_name_of(one) for one in value] if isinstance(value, list) else plain(value)
+
+
+def _rules(*keys: str) -> Callable[[Any], Any]:
+    """The ``filters`` of a canceller, each a tuple of these."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, list):
+            return plain(value)
+        rules = (dict(zip(keys, one, strict=False)) if isinstance(one, list) else one for one in value)
+        return [{key: _filter(part) for key, part in rule.items()} for rule in rules]
+
+    return read
+
+
+def _codebases(value: Any) -> Any:
+    found = plain(value)
+    if not isinstance(found, dict):
+        return found
+    return {
+        name: {key: one for key, one in (defaults or {}).items() if key in ("repository", "branch", "revision")}
+        for name, defaults in found.items()
+    }
+
+
+def _parameter(value: Any) -> Any:
+    if class_of(value) and value["own"] is None:
+        kind = class_of(value).removesuffix("Parameter")
+        order = ("codebase",) if kind == "Codebase" else ("name",)
+        given = dict(zip(order, value["args"], strict=False)) | value["kwargs"]
+        return {"type": kind, **{key: _part(key, one) for key, one in given.items()}}
+    return plain(value)
+
+
+def _part(key: str, value: Any) -> Any:
+    if key == "fields" and isinstance(value, list):
+        return [_parameter(one) for one in value]
+    return _parameter(value)
+
+
+def _form(value: Any) -> Any:
+    return [_parameter(one) for one in value] if isinstance(value, list) else plain(value)
+
+
+def _older_form(given: Mapping[str, Any]) -> dict[str, Any]:
+    """``branch``, ``revision`` and so on of the form beside its codebases, as before Buildbot 0.9."""
+    parts = ("branch", "revision", "repository", "project")
+    if "codebases" in given or not any(part in given for part in parts):
+        return dict(given)
+    fields = {part: given[part] for part in parts if part in given}
+    for part, one in fields.items():
+        if kind_of(one) == "call":
+            fields[part] = {**one, "args": [], "kwargs": {**one["kwargs"], "name": part}}
+    codebase = {"$": "call", "class": "CodebaseParameter", "own": None, "args": [""], "kwargs": fields}
+    return {**{key: one for key, one in given.items() if key not in parts}, "codebases": [codebase]}
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "change_filter": _filter,
+    "upstream": _name_of,
+    "builderNames": _builders,
+    "codebases": _codebases,
+}
+_READ_OF: Mapping[tuple[str, str], Callable[[Any], Any]] = {
+    ("ForceScheduler", "codebases"): _form,
+    ("ForceScheduler", "properties"): _form,
+    ("ForceScheduler", "reason"): _parameter,
+    ("ForceScheduler", "username"): _parameter,
+    ("ForceScheduler", "priority"): _parameter,
+    ("OldBuildCanceller", "filters"): _rules("builders", "filter"),
+    ("FailingBuildsetCanceller", "filters"): _rules("builders", "builders_to_cancel", "filter"),
+}

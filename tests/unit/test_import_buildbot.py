@@ -1,0 +1,271 @@
+"""``locum import-buildbot``: what becomes of configurations as people have them, and of broken ones."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from locum.master.commands.main import run
+from locum.master.importing import running
+
+FILES = Path(__file__).resolve().parents[1] / "support" / "master_cfgs"
+
+
+@pytest.fixture
+def imported(tmp_path, capsys):
+    """``imported(text or file, *options)``: (exit code, YAML or None, report), after 'locum check' has accepted the YAML."""
+
+    def call(source, *options):
+        file = source
+        if isinstance(source, str):
+            file = tmp_path / "master.cfg"
+            file.write_text(source, encoding="utf-8")
+        made = tmp_path / "locum.yaml"
+        made.unlink(missing_ok=True)
+        capsys.readouterr()
+        code = run(["import-buildbot", str(file), "-o", str(made), *options])
+        said = capsys.readouterr()
+        if not made.exists():
+            return code, None, said.out + said.err
+        assert run(["check", "--config", str(made)]) == 0, capsys.readouterr().err + made.read_text()
+        capsys.readouterr()
+        return code, yaml.safe_load(made.read_text()), said.out
+
+    return call
+
+
+def names(found, section="schedulers"):
+    return [entry["name"] for entry in found.get(section, ())]
+
+
+def lines_with(report, word):
+    return [line for line in report.splitlines() if word in line]
+
+
+# -- configurations as people have them
+
+
+def test_a_build_farm_s_tables_become_entries_and_functions_are_listed_with_a_plugin_to_be(imported):
+    code, found, report = imported(FILES / "branches.cfg")
+    assert code == 0 and len(found["builders"]) == 6
+    assert names(found) == [
+        "all main",
+        "main-refleak",
+        "force-main",
+        "all 3.12",
+        "3.12-refleak",
+        "force-3_12",
+        "upload",
+    ]
+    by_name = {entry["name"]: entry for entry in found["schedulers"]}
+    assert by_name["all main"]["treeStableTimer"] == 300  # a timedelta
+    assert by_name["upload"]["properties"] == {"where": "%(prop:branch)s/up"}
+    assert by_name["force-main"]["properties"][1] == {
+        "type": "ChoiceString",
+        "name": "level",
+        "choices": ["quick", "full"],
+        "default": "quick",
+    }
+    assert lines_with(report, "is_important_change")[0].startswith("branches.cfg:97: SingleBranchScheduler 'main'")
+    assert "not looked at: configurators, db_url, services, title, www" in report and "cannot import" not in report
+
+
+def test_what_is_suggested_for_functions_is_a_plugin_that_works(imported, tmp_path, capsys):
+    assert run(["import-buildbot", str(FILES / "branches.cfg"), "--json"]) == 0
+    suggested = json.loads(capsys.readouterr().out)["suggested"][0]
+    python, _, entry = suggested.removeprefix("my_schedulers.py:\n").partition("\n\nin the YAML:\n")
+    (tmp_path / "my_schedulers.py").write_text("def is_important_file(name):\n    return True\n\n" + python)
+    names = ["amd64 Debian 3.x", "arm64 macOS 3.x"]
+    builders = "".join(f"  - {{name: {name}, steps: [{{shell: [make]}}]}}\n" for name in names)
+    (tmp_path / "one.yaml").write_text(f"{entry}builders:\n{builders}")
+    assert run(["check", "--config", str(tmp_path / "one.yaml")]) == 0, capsys.readouterr().err
+
+
+def test_an_older_configuration_is_turned_and_faults_are_said_at_their_lines(imported):
+    code, found, report = imported(FILES / "old.cfg", "--timezone", "Europe/Berlin")
+    assert code == 0 and found["cluster"] == {"timezone": "Europe/Berlin"}
+    assert names(found) == ["quick", "packaged", "hourly", "nightly", "release", "force", "tryjobs", "try"]
+    quick, packaged, _, nightly, release, force, tryjobs, userpass = found["schedulers"]
+    assert quick == {
+        "type": "SingleBranchScheduler",
+        "name": "quick",
+        "branch": "main",
+        "treeStableTimer": 120,
+        "builderNames": ["linux"],
+    }
+    assert packaged["upstream"] == "quick" and (nightly["hour"], nightly["dayOfWeek"]) == ([3, 15], "0-4")
+    assert nightly["properties"] == {"cost": "$${HOME}"}  # no variable of the environment
+    assert release["change_filter"] == {"branch_re": "(?i)release/.*", "category": ["a", "b"]}
+    assert force["builderNames"] == ["linux", "docs", "dist"] and force["codebases"][0]["branch"]["default"] == "main"
+    assert tryjobs["jobdir"] == "jobs" and userpass.keys() == {"type", "name", "builderNames"}
+    assert found["change_sources"] == [
+        {
+            "type": "GitPoller",
+            "name": "tool",
+            "repository": "https://git.example.org/tool.git",
+            "branches": ["main", "release"],
+            "poll_interval": 300,
+            "project": "tool",
+        }
+    ]
+    assert [b.get("collapse_requests") for b in found["builders"]] == [None, None, True]
+    for line, word in (
+        (15, "'private'"),
+        (24, "password"),
+        (25, "PBChangeSource"),
+        (62, "0-23"),
+        (63, "no such builder"),
+    ):
+        assert lines_with(report, word)[0].startswith(f"old.cfg:{line}: "), word
+    assert "hidden" not in report + str(found) and "there is no scheduler 'gone'" in report
+
+
+def test_modules_and_files_beside_it_are_read_and_classes_of_ones_own_are_listed(imported):
+    code, found, report = imported(FILES / "by_json" / "master.cfg")
+    assert code == 0 and names(found, "builders") == ["mac-release-build", "gtk-release-tests"]
+    assert found["schedulers"][0] == {
+        "type": "AnyBranchScheduler",
+        "name": "all",
+        "change_filter": {"branch": ["main", None]},
+        "builderNames": ["gtk-release-tests"],
+    }
+    (platform,) = lines_with(report, "PlatformScheduler 'mac'")
+    assert platform.startswith("loadConfig.py:47: ") and "have its constructor take 'name'" in platform
+    assert lines_with(report, "GitPoller 'engine': branches: a function")
+    assert "change_sources" not in found
+
+
+def test_a_canceller_s_rules_and_its_filters_are_turned(imported):
+    code, found, _ = imported(
+        """
+from buildbot.plugins import schedulers, util
+c = BuildmasterConfig = {}
+c["builders"] = [util.BuilderConfig(name=n, workernames=["w"], factory=util.BuildFactory()) for n in ("a", "b")]
+c["services"] = []
+c["schedulers"] = [
+    schedulers.OldBuildCanceller("old", [(["a"], util.SourceStampFilter(branch_not_eq=["main"]))]),
+    schedulers.FailingBuildsetCanceller("fail", filters=[(["a"], ["b"], util.SourceStampFilter())]),
+]
+"""
+    )
+    assert code == 0 and found["schedulers"][0]["filters"] == [
+        {"builders": ["a"], "filter": {"branch_not_eq": ["main"]}}
+    ]
+    assert found["schedulers"][1]["filters"] == [{"builders": ["a"], "builders_to_cancel": ["b"], "filter": {}}]
+
+
+# -- what it never does
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import socket; socket.create_connection(('127.0.0.1', 9))", "opens a connection"),
+        ("import subprocess; subprocess.run(['touch', 'made'])", "starts or ends a process"),
+        ("import os; os.system('touch made')", "starts or ends a process"),
+        ("import os; os.kill(os.getppid(), 9)", "starts or ends a process"),
+        ("open('made', 'w').write('x')", "writes to the disk"),
+        ("import pathlib; pathlib.Path('made').touch()", "writes to the disk"),
+        ("import os; os.remove('master.cfg')", "writes to the disk"),
+        ("import sqlite3; sqlite3.connect('made')", "writes to the disk"),
+    ],
+)
+def test_connections_processes_and_writes_are_refused(imported, tmp_path, code, what):
+    exit_code, found, report = imported(f"c = BuildmasterConfig = {{}}\n{code}\n")
+    assert (exit_code, found) == (1, None) and report.startswith("master.cfg:2: it " + what)
+    assert [path.name for path in tmp_path.iterdir()] == ["master.cfg"]
+
+
+# -- files that are broken
+
+GOOD = """
+from buildbot.plugins import *
+c = BuildmasterConfig = {}
+c["builders"] = [util.BuilderConfig(name="unit", workernames=["w"], factory=util.BuildFactory())]
+c["schedulers"] = [schedulers.Periodic(name="p", builderNames=["unit"], periodicBuildTimer=60)]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("c = {\n", "master.cfg:1: SyntaxError: '{' was never closed"),
+        ("print 'hello'\n", "turn it into Python 3 first, with '2to3' say"),
+        ("x = 1\n", "it defines no dictionary BuildmasterConfig"),
+        ("import os\nos._exit(3)\n", "it ended its process"),
+        ("import sys\nsys.exit('no')\n", "master.cfg:2: SystemExit: no"),
+        ("c = {}\nopen('secret.txt')\n", "master.cfg:2: FileNotFoundError"),
+        ("c = {}\nc['x'] = undefined\n", "master.cfg:2: NameError: name 'undefined' is not defined"),
+        ("from buildbot.config import error\nerror('no workers')\n", "config.error: no workers"),
+        ("def f(): f()\nf()\n", "RecursionError"),
+        ("c = []\n", "it defines no dictionary"),
+    ],
+)
+def test_what_stops_a_file_is_said_with_its_line(imported, text, said):
+    code, found, report = imported(text)
+    assert (code, found) == (1, None) and said in report and report.count("Traceback") == 0
+
+
+def test_what_had_been_made_before_a_file_failed_is_written_and_marked(imported, tmp_path):
+    code, found, report = imported(GOOD + "c['x'] = 1 / 0\n")
+    assert code == 1 and names(found) == ["p"] and "master.cfg:6: ZeroDivisionError" in report
+    assert "incomplete" in (tmp_path / "locum.yaml").read_text().partition("\n")[0]
+
+
+def test_an_endless_loop_ends_where_it_is(imported):
+    code, found, report = imported(GOOD + "while True:\n    pass\n", "--timeout", "0.3")
+    assert code == 1 and names(found) == ["p"]
+    assert report.startswith("master.cfg:") and "did not come to its end in time" in report
+
+
+def test_an_endless_loop_that_catches_everything_is_ended_all_the_same(imported, monkeypatch):
+    monkeypatch.setattr(running, "GRACE_S", 0.3)
+    code, found, report = imported(
+        "while True:\n    try:\n        while True: pass\n    except: pass\n", "--timeout", "0.2"
+    )
+    assert (code, found) == (1, None) and "did not come to its end in time" in report
+
+
+def test_what_is_not_installed_is_listed_and_what_comes_from_it_is_not_known(imported):
+    code, found, report = imported(
+        "import no_such_module_here as m\nfrom nor_this import *\n"
+        + GOOD
+        + "c['schedulers'].append(schedulers.Triggerable(name='t', builderNames=m.names))\n"
+        + "c['schedulers'].append(schedulers.Triggerable(name='u', builderNames=NAMES))\n"
+        + "try:\n    import also_not\nexcept ImportError:\n    c['title'] = 'fallback'\n"
+    )
+    assert code == 0 and names(found) == ["p"]
+    assert lines_with(report, "cannot import 'no_such_module_here'")[0].startswith("master.cfg:1: ")
+    assert "Triggerable 't' is left out: builderNames: no_such_module_here.names is not known here" in report
+    assert "Triggerable 'u' is left out: builderNames: NAMES is not known here" in report and "also_not" not in report
+
+
+def test_it_runs_in_its_own_folder_wherever_the_command_runs(imported, tmp_path, monkeypatch):
+    folder = tmp_path / "master"
+    folder.mkdir()
+    (folder / "names.txt").write_text("unit\n")
+    (folder / "master.cfg").write_text(GOOD.replace('["unit"]', 'open("names.txt").read().split()'))
+    monkeypatch.chdir(tmp_path)
+    code, found, _ = imported(folder / "master.cfg")
+    assert code == 0 and names(found) == ["p"] and not (folder / "__pycache__").exists()
+
+
+def test_a_file_that_is_there_is_never_overwritten_and_one_that_is_not_is_said(tmp_path, capsys):
+    shutil.copy(FILES / "old.cfg", tmp_path / "master.cfg")
+    (tmp_path / "locum.yaml").write_text("mine")
+    assert run(["import-buildbot", str(tmp_path / "master.cfg"), "-o", str(tmp_path / "locum.yaml")]) == 1
+    assert (tmp_path / "locum.yaml").read_text() == "mine" and "is there already" in capsys.readouterr().err
+    assert run(["import-buildbot", str(tmp_path / "no.cfg")]) == 1 and "cannot read" in capsys.readouterr().err
+    assert run(["import-buildbot", str(FILES / "old.cfg"), "--timezone", "Nowhere"]) == 2
+
+
+def test_the_yaml_goes_to_standard_output_and_the_list_to_standard_error(tmp_path, capsys):
+    (tmp_path / "master.cfg").write_text(GOOD)
+    assert run(["import-buildbot", str(tmp_path / "master.cfg")]) == 0
+    said = capsys.readouterr()
+    assert names(yaml.safe_load(said.out)) == ["p"] and "1 schedulers, 1 builders, 0 change sources" in said.err
+    assert run(["import-buildbot", str(tmp_path / "master.cfg"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert names(yaml.safe_load(answer["yaml"])) == ["p"] and answer["error"] is None
+    assert {key: answer["not_turned"][-1][key] for key in ("file", "line")} == {"file": "master.cfg", "line": None}
