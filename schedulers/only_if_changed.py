@@ -53,8 +53,8 @@ class OnlyIfChanged(AbsoluteSourceStamps):
         self.onlyImportant = flag_argument("onlyImportant", onlyImportant)
         self.reason: str
         self.askedFor: bool
-        self._served: bool | None = None
-        """what onlyIfChanged was at the last due time that was served or skipped for it; None: there was none yet"""
+        self._served = False
+        """what onlyIfChanged was at the last due time that was served or skipped for it; not kept while it never was on"""
 
     def forced_at(self, nominal: int) -> bool:
         """Whether that due time makes a buildset even if nothing has changed."""
@@ -63,7 +63,7 @@ class OnlyIfChanged(AbsoluteSourceStamps):
     @hook
     async def activate(self) -> None:
         await super().activate()
-        self._served = await self.getState(_SERVED, None)
+        self._served = await self.getState(_SERVED, False)
         if self.onlyIfChanged or self.createAbsoluteSourceStamps:
             await self.startConsumingChanges(self.fileIsImportant, self._wanted(), self.onlyImportant)
 
