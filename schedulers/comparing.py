@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import ismethod
 from typing import Any
 
+from .filters import ChangeFilter
 from .interface import SchedulerFault
 
 
@@ -21,10 +23,17 @@ def compared(scheduler: object) -> tuple[Any, ...]:
     values = []
     for name in compare_attrs(type(scheduler)):
         try:
-            values.append(getattr(scheduler, name))
+            values.append(_in_any_instance(getattr(scheduler, name), scheduler))
         except AttributeError:
             raise SchedulerFault(
                 f"{type(scheduler).__name__}.compare_attrs lists {name!r}, which the constructor never sets;"
                 f" set self.{name} in __init__ or take it off the list"
             ) from None
     return (type(scheduler), *values)
+
+
+def _in_any_instance(value: Any, scheduler: object) -> Any:
+    """Two instances of one configuration differ in what their own methods are bound to, and in nothing else."""
+    if ismethod(value) and value.__self__ is scheduler:
+        return value.__func__
+    return value.compared_in(scheduler) if isinstance(value, ChangeFilter) else value

@@ -8,6 +8,7 @@ expressions match from the start, see the first 1000 characters of a text, and a
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import ismethod
 from types import SimpleNamespace
 from typing import Any, Final, TypedDict, Unpack, cast
 
@@ -127,6 +128,12 @@ class ChangeFilter:
             if not check(change):
                 return False
         return True
+
+    def compared_in(self, owner: object) -> frozenset[Any]:
+        """What it is compared by, where ``owner``'s own methods are the same in any instance of it."""
+        return frozenset(
+            (name, key.__func__ if ismethod(key) and key.__self__ is owner else key) for name, key in self._key
+        )
 
     def __eq__(self, other: object) -> bool:
         return self._key == other._key if isinstance(other, ChangeFilter) else NotImplemented
