@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
@@ -23,7 +24,7 @@ class DescriptionRow:
     term: int
     turn: int
     since: int
-    about: dict[str, object]
+    about: dict[str, Any]
 
 
 _KEEP = Statement(
@@ -59,10 +60,9 @@ def at_change(conn: Connection, number: int, scheduler_id: int | None = None) ->
     return _found(_AT_CHANGE(conn, id=scheduler_id, number=number))
 
 
-def _found(rows: object) -> dict[int, DescriptionRow]:
-    return {
-        row.scheduler_id: DescriptionRow(
-            *row[:4], read_object(row.about_json, f"about_json of scheduler {row.scheduler_id}, turn {row.turn}")
-        )
-        for row in rows  # type: ignore[attr-defined]
-    }
+def _found(rows: Iterable[Any]) -> dict[int, DescriptionRow]:
+    found = {}
+    for row in rows:
+        about = read_object(row.about_json, f"about_json of scheduler {row.scheduler_id}, turn {row.turn}")
+        found[row.scheduler_id] = DescriptionRow(row.scheduler_id, row.term, row.turn, row.since, about)
+    return found

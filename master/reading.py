@@ -63,19 +63,25 @@ def rule_and_start_of(row: ScheduleRow) -> tuple[Recurrence, StartBuildset]:
     return recurrence_from_json(rule), start_from_json(start)
 
 
+def policy_of(row: ScheduleRow) -> Policy:
+    """What becomes of its times that nobody could serve. ValueError: this release cannot read it."""
+    return Policy(cast("CatchUp", row.catch_up), row.catch_up_limit, row.grace_us, row.jitter_us)
+
+
 def schedule_of(row: ScheduleRow) -> StoredSchedule:
     """A stored schedule as the calendar gets it; what cannot be read has a ``fault``."""
     fault = ""
     try:
         rule, start = rule_and_start_of(row)
+        policy = policy_of(row)
     except ValueError as error:
-        rule, start, fault = Recurrence(), StartBuildset(("?",)), str(error)
+        rule, start, policy, fault = Recurrence(), StartBuildset(("?",)), Policy(), str(error)
     return StoredSchedule(
         id=row.id,
         name=row.name,
         rule=rule,
         start=start,
-        policy=Policy(cast("CatchUp", row.catch_up), row.catch_up_limit, row.grace_us, row.jitter_us),
+        policy=policy,
         overlap=cast("Overlap", row.overlap),
         since=row.since,
         examined=row.examined,

@@ -19,8 +19,8 @@ from .overlap import MOST_AT_ONCE
 from .overlapping import RUNS, Overlapping
 
 TICK = "tick"
-_STATE = "ticks"
-_FORMER = "former_rules"
+STATE = "ticks"
+FORMER = "former_rules"
 _FORMER_KEPT = 100
 
 
@@ -76,16 +76,16 @@ class Timed(Overlapping):
         await super().activate()
         now = self.master.now()
         print_ = self.fingerprint()
-        state = await self.getState(_STATE, None)
+        state = await self.getState(STATE, None)
         if state is None:
             anchor, examined = self.firstWindow(now)
             state = {"rule": print_, "anchor": anchor, "examined": examined}
-            await self.setState(_STATE, state)
+            await self.setState(STATE, state)
         elif state["rule"] != print_:
             await self._record_cut_off(state, now)
             await self._keep_former(state, now)
             state = {"rule": print_, "anchor": now, "examined": now}
-            await self.setState(_STATE, state)
+            await self.setState(STATE, state)
         else:
             enabled_at = self.master.enabled_at
             if enabled_at is not None and enabled_at > state["examined"]:
@@ -93,7 +93,7 @@ class Timed(Overlapping):
                 if skip is not None:
                     await self.master.record_skips([skip])
                 state["examined"] = enabled_at
-                await self.setState(_STATE, state)
+                await self.setState(STATE, state)
         self._ticks = state
         await self._wake_for(self.rule(state["anchor"]), state["examined"])
 
@@ -111,9 +111,9 @@ class Timed(Overlapping):
 
     async def _keep_former(self, state: Mapping[str, Any], now: int) -> None:
         """By which rule it fired until now, so that every due time can be accounted for afterwards."""
-        former = await self.getState(_FORMER, [])
+        former = await self.getState(FORMER, [])
         former.append({"rule": state["rule"], "anchor": state["anchor"], "until": now})
-        await self.setState(_FORMER, former[-_FORMER_KEPT:])
+        await self.setState(FORMER, former[-_FORMER_KEPT:])
 
     async def _wake_for(self, rule: TimeRule, examined: int) -> None:
         nominal = self._next_due = rule.after(examined)
@@ -145,7 +145,7 @@ class Timed(Overlapping):
             await self.master.record_skips(decision.skips)
         self._ticks = {**state, "examined": decision.examined}
         self._next_due = decision.next_due
-        await self.setState(_STATE, self._ticks)
+        await self.setState(STATE, self._ticks)
         await self.master.set_timer(TICK, decision.wake_at)
 
     @hook

@@ -1,4 +1,4 @@
-"""``locum scheduler``, ``locum rebalance`` and ``locum next``: who holds what, and who should."""
+"""``locum scheduler`` and ``locum rebalance``: who holds what, and who should."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import Any
 
 import click
 
-from ...db import listings, naming, orders
+from ...db import coming, listings, naming, orders
 from ...db.database import Database
-from ...db.listings import FailureLine, SchedulerPage, TimerLine
+from ...db.listings import FailureLine, SchedulerPage
 from ...db.stored import read_value
+from ...schedulers.cron import CronRule
+from ...schedulers.timed import STATE
 from .asking import asked, kept, request_option, span_given, zone_name_or_default, zone_option
+from .next import description_in, grid_in, rule_text
 from .opening import announce, database_command, json_option, reason_option, who, written
 from .output import either, emit_json, fields, iso, moment, say, table
 from .status import scheduler_json, scheduler_table
@@ -46,7 +49,25 @@ def scheduler_list(database: Database, as_json: bool) -> None:
 def scheduler_show(database: Database, name: str, kind: str | None, as_json: bool) -> None:
     """One scheduler: its timers, state, failures, skips, and who held it."""
     page = database.read(listings.scheduler, name, kind)
-    either(as_json, lambda: _page_json(page), lambda: _page(page))
+    (row,) = database.read(coming.timed, STATE, page.line.id)
+    now = database.read(listings.now)
+    when, clock_changes = _rule_texts(row, now)
+    either(
+        as_json,
+        lambda: {**_page_json(page), "text": when, "clock_changes": clock_changes or None},
+        lambda: _page(page, when, clock_changes),
+    )
+
+
+def _rule_texts(row: coming.TimedRow, now: int) -> tuple[str | None, str]:
+    """(its rule in English, what the next changes of the clock do to it); None: it has none that is known."""
+    about, grid = description_in(row.about_json, row.name), grid_in(row.state_json, row.name)
+    if about is None or about.times is None or grid is None:
+        return None, ""
+    rule = about.times.rule(grid[0])
+    if rule is None:
+        return f"by code of {about.cls}", ""
+    return rule_text(rule), rule.clock_changes(now) if isinstance(rule, CronRule) else ""
 
 
 def _page_json(page: SchedulerPage) -> dict[str, Any]:
@@ -82,7 +103,7 @@ def _page_json(page: SchedulerPage) -> dict[str, Any]:
     }
 
 
-def _page(page: SchedulerPage) -> None:
+def _page(page: SchedulerPage, when: str | None, clock_changes: str) -> None:
     line = page.line
     disabled = "no" + (f": {line.disabled_why}" if line.disabled_why else "")
     fields(
@@ -90,6 +111,8 @@ def _page(page: SchedulerPage) -> None:
             "name": line.name,
             "kind": line.kind.replace("_", " "),
             "type": line.type,
+            **({"fires": when} if when else {}),
+            **({"clock changes": clock_changes} if clock_changes else {}),
             "enabled": "yes" if line.enabled else disabled,
             "active on": line.master or "nobody",
             "since": moment(line.active_since if line.held else None),
@@ -270,33 +293,3 @@ def rebalance(database: Database, reason: str, as_json: bool) -> None:
     either(
         as_json, lambda: as_rows, lambda: table(("scheduler", "from", "to"), rows, "already even: nothing was moved")
     )
-
-
-@click.command("next")
-@click.argument("name", required=False)
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
-@kind_option
-@json_option
-@database_command
-def next_(database: Database, name: str | None, limit: int | None, kind: str | None, as_json: bool) -> None:
-    """When alarms are due, soonest first."""
-    scheduler_id = None if name is None else database.read(naming.find, name, kind).id
-    found = database.read(listings.timers, scheduler_id, limit or listings.ALL)
-    columns = ("due", "scheduler", "timer", "active on")
-    rows = [(moment(t.due), t.scheduler, t.key, _holder(t)) for t in found]
-    either(as_json, lambda: [_timer_json(t) for t in found], lambda: table(columns, rows, "no alarm is set"))
-
-
-def _holder(timer: TimerLine) -> str:
-    return (timer.master or "nobody") if timer.enabled else "disabled"
-
-
-def _timer_json(t: TimerLine) -> dict[str, Any]:
-    return {
-        "scheduler": t.scheduler,
-        "kind": t.kind,
-        "key": t.key,
-        "due": iso(t.due),
-        "enabled": t.enabled,
-        "master": t.master,
-    }

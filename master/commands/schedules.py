@@ -275,6 +275,13 @@ def _text(row: ScheduleRow) -> str:
         return f"cannot be read by this release: {error}"
 
 
+def _clock_changes(row: ScheduleRow, now: int) -> str:
+    try:
+        return rule_and_start_of(row)[0].clock_changes(now)
+    except ValueError:
+        return ""
+
+
 def _builders(row: ScheduleRow) -> tuple[str, ...]:
     try:
         return rule_and_start_of(row)[1].builders
@@ -339,18 +346,27 @@ def schedule_show(database: Database, which: str, as_json: bool) -> None:
     row = database.read(_find, which)
     executions = database.read(schedules.newest, row.id, _PAGE)
     skips = database.read(schedules.skips, row.id, _PAGE)
+    clock_changes = _clock_changes(row, database.read(listings.now))
     if as_json:
         skipped = [
             {"first": iso(s.first), "last": iso(s.last), "count": s.count, "reason": s.reason, "at": iso(s.at)}
             for s in skips
         ]
-        emit_json({**_row_json(row), "executions": [_execution_json(e) for e in executions], "skips": skipped})
+        emit_json(
+            {
+                **_row_json(row),
+                "clock_changes": clock_changes or None,
+                "executions": [_execution_json(e) for e in executions],
+                "skips": skipped,
+            }
+        )
         return
     fields(
         {
             "id": row.id,
             "name": row.name,
             "when": _text(row),
+            **({"clock changes": clock_changes} if clock_changes else {}),
             "starts": ", ".join(_builders(row)),
             "state": _state(row),
             "next": moment(_next(row)),

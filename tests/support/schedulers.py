@@ -99,13 +99,14 @@ class Bench:
         builders: tuple[str, ...] = ("unit", "lint"),
         timezone: str = "UTC",
         turn_timeout_s: float = 60.0,
+        url: str = "",
     ) -> None:
         self.make = make
         self.clock = Clock()
         self._began_us = round(datetime.fromisoformat(at).timestamp() * 1e6)
         self.clocks = HostClocks(self.now_us, lambda: 10**9 + round(self.clock.seconds() * 1e6))
-        url = DatabaseUrl.parse(f"sqlite:///{path}", path.parent)
-        self.db = Database(url, clocks=self.clocks, label="locum:bench", pool_size=3)
+        self.url = url or f"sqlite:///{path}"
+        self.db = Database(DatabaseUrl.parse(self.url, path.parent), clocks=self.clocks, label="locum:bench", pool_size=3)
         pool = Pool(execute, lambda: None)
         self.surroundings = Surroundings(self.clock, self.clocks, execute, lambda name, size: pool)
         self.remote = RemoteUnderTest(self.db, self.surroundings)

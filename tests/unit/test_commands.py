@@ -201,8 +201,9 @@ def test_next_tells_due_times_soonest_first(locum, db):
     for key, due in (("b", 2_000_000), ("a", 1_000_000)):
         execute(db, "INSERT INTO timers (scheduler_id, key, due) VALUES (:i, :k, :d)", i=quick, k=key, d=due)
     found = locum("next", "quick", "--json").json()
-    assert [(t["key"], t["due"]) for t in found] == [("a", iso(1_000_000)), ("b", iso(2_000_000))]
-    assert "1970-01-01 00:00:01Z" in locum("next", "--limit", "1").out
+    assert [(t["key"], t["due"]) for t in found["fires"]] == [("a", iso(1_000_000)), ("b", iso(2_000_000))]
+    said = locum("next", "--limit", "1", "--timezone", "Europe/Berlin").out
+    assert "1970-01-01 01:00:01+01:00" in said and "timer 'a' of its own" in said and "left out: 1 later alarms" in said
 
 
 def test_rebalance_tells_its_moves(locum, db):
