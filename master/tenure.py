@@ -692,8 +692,8 @@ class Tenure:
         cause = causes[0] if causes else None
         # Everything that later turns did was built on what has just been refused.
         self.in_flight = self.pending = None
-        if cause is None:
-            self._ended(self, f"the database refused a turn: {error}")
+        if cause is None or isinstance(cause, Activation):  # nothing that could be set aside: a pause that grows
+            self._unable(self, f"the database refused {'a turn' if cause is None else 'its activation'}: {error}")
             return
         self._remember_refusal(cause, error)
 

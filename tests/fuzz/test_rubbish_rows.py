@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from locum.db.database import Database
 from locum.master.commands.main import run
-from locum.schedulers import Periodic, SingleBranchScheduler
+from locum.schedulers import BaseScheduler, NotActive, Periodic, SingleBranchScheduler
+from twisted.internet.defer import Deferred
 
 from ..conftest import opened
 from ..contract.scene import execute
@@ -253,3 +254,40 @@ def test_values_that_only_sqlite_takes_keep_only_their_scheduler_from_being_acti
     bench: Any, statement: str, sentence: str
 ) -> None:
     test_a_scheduler_whose_rows_cannot_be_read_is_not_activated_and_says_why(bench, statement, sentence)
+
+
+class _Background(BaseScheduler):
+    """Its own turn, begun by ``activate``, sets a state."""
+
+    async def activate(self) -> None:
+        await super().activate()
+        self.done = Deferred.fromCoroutine(self._work())
+        self.done.addErrback(lambda failure: failure.trap(NotActive))
+
+    async def _work(self) -> None:
+        async with self.turn():
+            await self.setState("answer", 42)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Periodic("p", ["unit"], periodicBuildTimer=60), lambda: _Background("p", ["unit"])]
+)
+def test_an_activation_or_a_background_turn_that_is_refused_comes_again_after_a_growing_pause(
+    bench: Any, make: Any
+) -> None:
+    b = bench(make)
+    b.advance(1)
+    b.stop()
+    execute(b.db, "DELETE FROM scheduler_state")
+    execute(
+        b.db, "CREATE TRIGGER no_state BEFORE INSERT ON scheduler_state BEGIN SELECT RAISE(ABORT, 'no state'); END"
+    )
+    b.start()
+    b.advance(600)
+    ((term,),) = execute(b.db, "SELECT term FROM schedulers")
+    assert 3 < term < 40
+    whys = [str(row[0]) for row in execute(b.db, "SELECT why FROM ownership")]
+    assert any("the database refused" in why and "no state" in why for why in whys)
+    execute(b.db, "DROP TRIGGER no_state")
+    b.advance(400)
+    assert execute(b.db, "SELECT count(*) FROM scheduler_state")[0][0] > 0
