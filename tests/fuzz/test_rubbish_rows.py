@@ -279,9 +279,7 @@ def test_an_activation_or_a_background_turn_that_is_refused_comes_again_after_a_
     b.advance(1)
     b.stop()
     execute(b.db, "DELETE FROM scheduler_state")
-    execute(
-        b.db, "CREATE TRIGGER no_state BEFORE INSERT ON scheduler_state BEGIN SELECT RAISE(ABORT, 'no state'); END"
-    )
+    execute(b.db, "CREATE TRIGGER no_state BEFORE INSERT ON scheduler_state BEGIN SELECT RAISE(ABORT, 'no state'); END")
     b.start()
     b.advance(600)
     ((term,),) = execute(b.db, "SELECT term FROM schedulers")
