@@ -21,6 +21,7 @@ def main() -> None:
         *(["load", "changes", "--database", kind] for kind in ("postgresql", "sqlite")),
         *(["load", "startup", "--database", kind, *idle] for kind in ("postgresql", "sqlite")),
         *(["load", "ticks", "--database", kind] for kind in ("postgresql", "sqlite")),
+        ["simulate", *(["--days", "30", "--changes", "800"] if options.quick else [])],
     ]
     failed = []
     for module, *arguments in commands:
