@@ -24,8 +24,8 @@ _ASKED_ONLY = (
 """Types whose buildsets, but for changes and due times, are all answers to requests."""
 _TRIGGER = re.compile(r"trigger:(\d+):(\d+):(\d+)")
 TRY_FILE = "try-file-"
-NEARLY_S = 1.0
-"""How far apart two readings of a clock in two transactions may be, beside one another."""
+NEARLY_S = 5.0
+"""How far apart the times of two turns may be that were committed together, so that nobody can tell which came first."""
 
 
 def dependents_follow_their_upstream(h: Histories) -> Iterator[Found]:
