@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from twisted.internet.defer import Deferred, fail
 
@@ -237,7 +238,7 @@ class Updates:
         properties = given.get("properties")
         if properties:
             given["properties"] = {name: _plain(value) for name, value in with_sources(properties).items()}
-        answer: Deferred[None] = self._master.add_change(given, given.pop("request_id", None) or "")
+        answer: Deferred[None] = self._master.add_change(given, uuid4().hex)
         return answer
 
     def findBuilderId(self, name: str) -> Deferred[int]:
