@@ -241,7 +241,13 @@ buildsets = Table(
 )
 # A tick makes one buildset, whatever goes wrong (promise P4).
 Index("buildsets_one_per_tick", buildsets.c.scheduler_id, buildsets.c.due_at, unique=True)
-Index("buildsets_by_finish", buildsets.c.finished_number, unique=True)
+Index(
+    "buildsets_by_finish",
+    buildsets.c.finished_number,
+    unique=True,
+    postgresql_where=buildsets.c.finished_number.is_not(None),
+    sqlite_where=buildsets.c.finished_number.is_not(None),
+)
 
 buildset_sourcestamps = Table(
     "buildset_sourcestamps",
@@ -294,7 +300,13 @@ Index(
     postgresql_where=tasks.c.state == "queued",
     sqlite_where=tasks.c.state == "queued",
 )
-Index("tasks_by_runner", tasks.c.incarnation, tasks.c.state)
+Index(
+    "tasks_by_runner",
+    tasks.c.incarnation,
+    tasks.c.state,
+    postgresql_where=tasks.c.incarnation.is_not(None),
+    sqlite_where=tasks.c.incarnation.is_not(None),
+)
 Index("tasks_by_builder_state", tasks.c.builder_id, tasks.c.state)
 Index("tasks_by_buildset", tasks.c.buildset_id)
 

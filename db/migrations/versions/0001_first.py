@@ -72,7 +72,14 @@ def upgrade() -> None:
         sa.Column("finished_number", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("buildsets_by_finish", "buildsets", ["finished_number"], unique=True)
+    op.create_index(
+        "buildsets_by_finish",
+        "buildsets",
+        ["finished_number"],
+        unique=True,
+        postgresql_where=sa.text("finished_number IS NOT NULL"),
+        sqlite_where=sa.text("finished_number IS NOT NULL"),
+    )
     op.create_index("buildsets_one_per_tick", "buildsets", ["scheduler_id", "due_at"], unique=True)
     op.create_table(
         "changes",
@@ -226,7 +233,14 @@ def upgrade() -> None:
     )
     op.create_index("tasks_by_builder_state", "tasks", ["builder_id", "state"], unique=False)
     op.create_index("tasks_by_buildset", "tasks", ["buildset_id"], unique=False)
-    op.create_index("tasks_by_runner", "tasks", ["incarnation", "state"], unique=False)
+    op.create_index(
+        "tasks_by_runner",
+        "tasks",
+        ["incarnation", "state"],
+        unique=False,
+        postgresql_where=sa.text("incarnation IS NOT NULL"),
+        sqlite_where=sa.text("incarnation IS NOT NULL"),
+    )
     op.create_index(
         "tasks_waiting",
         "tasks",
