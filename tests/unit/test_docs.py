@@ -36,6 +36,11 @@ from locum.config.settings import Setting, settings_of
 from locum.db.task_states import MOVES
 from locum.master.commands.main import cli, run
 from locum.master.configuring import STANDARD, parameters
+from locum.schedulers import BaseScheduler
+from locum.schedulers.base import Clustered
+from locum.schedulers.hooks import HOOKS
+from locum.schedulers.interface import MasterInterface
+from locum.schedulers.testing import SchedulerHarness
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -376,3 +381,115 @@ def test_the_readme_s_first_cluster_works_as_written(tmp_path: Path) -> None:
     assert re.search(r"^m1 +lost: its process ended", killed, re.M), everything
     assert re.search(r"^active on: +m2$", killed, re.M), everything
     assert stopped == "code 0\n", everything
+
+
+# -- the tutorial for authors of schedulers ---------------------------------------------------------------------------
+
+AUTHORS = ROOT / "docs" / "writing-schedulers.md"
+
+
+@dataclass
+class Reader:
+    """Does what the tutorial says, in an empty folder. pip installs into ``site`` instead of the venv; what only Locum has
+    to carry out is carried out in this process, as a start of one costs a second, until the package is installed."""
+
+    folder: Path
+    site: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+
+    def type(self, line: str) -> str:
+        """What a command says; it must not fail."""
+        words = shlex.split(line)
+        if words[0] == "PYTHONPATH=.":
+            self.monkeypatch.syspath_prepend(str(self.folder))
+            del words[0]
+        if words[0] == "locum" and not self.site.exists():
+            code = run(words[1:])
+            said = self.capsys.readouterr()
+            assert code == 0, said.err
+            return said.out
+        done = subprocess.run(
+            ["bash", "-c", line], cwd=self.folder, env=self._environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, line + done.stdout + done.stderr
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(self.folder.parent),
+            **{"PYTHONPATH": str(self.site), "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_ADDOPTS": "-p no:cacheprovider"},
+            **{"PIP_TARGET": str(self.site), "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"},
+            **{"PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        }
+
+
+def test_the_tutorial_works_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    reader = Reader(folder, tmp_path / "site", monkeypatch, capsys)
+    said: list[str] = []
+    try:
+        for block in blocks("python", "py", "yaml", "yml", "toml", "text", "sh", pages=[AUTHORS]):
+            kind, _, what = block.note.partition(": ")
+            if kind == "tutorial" and what == "run":
+                said += [reader.type(line) for line in block.text.splitlines()]
+            elif kind == "tutorial" and what == "said":
+                assert block.text in said[-1], block
+            elif kind == "tutorial":
+                (folder / what).write_text(block.text, encoding="utf-8")
+    finally:
+        for name in [name for name in sys.modules if name.split(".")[0] in ("nth_change", "acme_schedulers")]:
+            del sys.modules[name]
+    assert sum("2 passed" in one for one in said) == 1
+    assert sum("Successfully installed acme-schedulers-1.0" in one for one in said) == 1
+    assert sum(one == said[0] for one in said) == 3, "the check says the same of the file, the module and the package"
+    assert not (folder / "locum.sqlite").exists()
+
+
+def test_every_block_of_the_tutorial_has_its_place_in_it() -> None:
+    text = AUTHORS.read_text(encoding="utf-8")
+    tutorial = text[text.index("## Tutorial") : text.index("## Examples")]
+    assert len(re.findall(r"^```\w+$", tutorial, re.M)) == tutorial.count("\n<!-- tutorial: ") == 16
+
+
+def test_the_authors_page_names_all_that_a_scheduler_has_and_may_use() -> None:
+    text = AUTHORS.read_text(encoding="utf-8")
+    of_the_product = {"considering", "gotSchedule"}  # for simulations; of the calendar
+    names = {name for name in vars(BaseScheduler) | vars(Clustered) if not name.startswith("_")} | set(HOOKS)
+    assert [name for name in sorted(names - of_the_product) if not re.search(rf"`{name}\b", text)] == []
+    offered = re.findall(r"`(\w+)\(", text[text.index("| of `self.master` |") : text.index("Arguments are read as")])
+    assert len(offered) >= 9 and [name for name in offered if not callable(getattr(MasterInterface, name, None))] == []
+
+
+def test_every_worked_example_is_in_the_table_of_the_authors_page() -> None:
+    found = set(re.findall(r"\]\(examples/(\w+\.py)\)", AUTHORS.read_text(encoding="utf-8")))
+    assert found == {path.name for path in (ROOT / "docs" / "examples").glob("*.py") if path.name[:5] != "test_"}
+
+
+def test_the_watcher_of_the_authors_page_survives_errors_and_takeovers() -> None:
+    (block,) = (b for b in blocks("python", pages=[AUTHORS]) if b.text.startswith("# watcher.py"))
+    space: dict[str, Any] = {"__name__": "watcher"}
+    exec(compile(block.text, str(block), "exec"), space)
+    answers = ["one", "one", OSError("away"), "two"]
+
+    def ask(self: object) -> str:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    space["Watcher"].ask = ask
+    with SchedulerHarness(lambda: space["Watcher"]("watcher", ["unit"])) as harness:
+        harness.advance("1m")
+        assert [made.reason for made in harness.buildsets] == ["new: one"]
+        with harness.expect_failure(OSError):  # it logs that
+            harness.advance("1m")
+        harness.advance("1m")
+        harness.fail_over()
+        harness.hand_over()
+        assert [made.reason for made in harness.buildsets] == ["new: one", "new: two"]
