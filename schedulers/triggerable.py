@@ -13,7 +13,7 @@ from .interface import SchedulerFault
 from .timed import CalendarTimed
 
 NOTHING_HANDED_OVER = "nothing was triggered since the last time"
-_HANDED = "handed over"
+HANDED = "handed over"
 
 
 class Triggerable(BaseScheduler):
@@ -67,7 +67,7 @@ class NightlyTriggerable(CalendarTimed):
         if len(set(codebases)) != len(codebases):  # refused now, while somebody waits for the answer
             raise SchedulerFault(f"scheduler {self.name!r}: two source stamps for one codebase")
         await self.setState(
-            _HANDED,
+            HANDED,
             {
                 "sourcestamps": [dict(stamp) for stamp in sourcestamps or ()],
                 "properties": checked_properties(set_props),
@@ -80,12 +80,12 @@ class NightlyTriggerable(CalendarTimed):
 
     @hook
     async def fire(self, nominal: int | None) -> None:
-        handed = await self.getState(_HANDED, None)
+        handed = await self.getState(HANDED, None)
         if handed is None:
             if nominal is not None:
                 await self.master.record_skips([Skip(nominal, nominal, 1, NOTHING_HANDED_OVER)])
             return
-        await self.setState(_HANDED, None)
+        await self.setState(HANDED, None)
         properties = _from_trigger(handed.pop("properties"))
         await self.addBuildsetForSourceStampsWithDefaults(
             reason=self.reason, properties=properties, due_at=nominal, **handed

@@ -27,9 +27,9 @@ from . import (
     tasks,
     trying,
 )
+from .explain import explain
 from .import_buildbot import import_buildbot
 from .next import next_
-from .import_buildbot import import_buildbot
 from .opening import config_option, database_option
 from .output import clean
 
@@ -63,7 +63,7 @@ def cli(config_file: str | None, database_url: str | None) -> None:
 for _command in (
     *(files.init, files.check, files.start, reconfig.reconfig, status.status),
     *(changes.change, schedulers.scheduler, schedulers.rebalance, force.force, trying.try_, buildsets.buildset),
-    *(tasks.task, schedules.schedule, next_, simulate.simulate_, database.db, demo.demo),
+    *(tasks.task, schedules.schedule, explain, next_, simulate.simulate_, database.db, demo.demo),
 ):
     cli.add_command(_command)
 cli.add_command(import_buildbot)
