@@ -23,18 +23,16 @@ from ...master.borrowed_reactor import borrowed_reactor
 from ...master.changes import validated
 from ...master.reading import change_of
 from ...master.rehearsal import Reactor, Rehearsal
-from ..base import BaseScheduler, to_datetime, to_instant
+from ..base import to_datetime, to_instant
 from ..changes import Change
-from ..comparing import compared
-from ..hooks import hook_fault
 from ..interface import StampFields
 from .errors import CannotBeMade, HarnessError, HookFailed, HookUnfinished, NotAwaited
+from .factories import Factory, Maker, check_together, made_by
 from .looks import Buildset, Failed, Request, Skipped, buildset_of
 from .threads import ReactorUnderTest
 from .view import SchedulerView
 
 ALL = 2**31 - 1
-Factory = Callable[[], BaseScheduler]
 
 
 class SchedulerHarness:
@@ -66,13 +64,13 @@ class SchedulerHarness:
         self._inside = False
         self._closed = False
         self.reactor = ReactorUnderTest(self._planning, thread_timeout_s)
-        made = [_made(factory) for factory in factories]
+        made = [made_by(factory) for factory in factories]
         if not made:
             raise CannotBeMade(
                 "give SchedulerHarness at least one factory, such as lambda: MyScheduler('name', ['unit'])"
             )
         names = list(builders) if builders is not None else [n for one in made for n in one.listBuilderNames()]
-        _check_together(made, set(names))
+        check_together(made, set(names))
         self.rehearsal = Rehearsal(
             to_instant(_moment(start)),
             [(name, None, "fail", "auto") for name in dict.fromkeys(names)],
@@ -84,29 +82,36 @@ class SchedulerHarness:
         self.rehearsal.refused = lambda name, cause, error: self._errors.append((f"{cause} of {name!r}", error))
         self._idle = Reactor(self.clock)
         self._views: dict[str, SchedulerView] = {}
-        self._makers: dict[str, _Maker] = {}
+        self._makers: dict[str, Maker] = {}
         for factory, one in zip(factories, made, strict=True):
-            maker = self._makers[one.name] = _Maker(factory, one)
+            maker = self._makers[one.name] = Maker(factory, one)
             number = self.rehearsal.add(one.name, type(one).__name__, maker)
             self._views[one.name] = SchedulerView(self, number, one.name)
         self.name = made[0].name
         try:
             self.take_over()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self.__exit__(type(error))
             raise
 
     def __enter__(self) -> SchedulerHarness:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(HarnessError):  # the test has failed already, and what it failed at comes first
+                self.close()
 
     def close(self) -> None:
-        """Deactivate all schedulers and let go of everything. Legal twice."""
+        """Deactivate all schedulers and let go of everything. Legal twice. HookFailed: ``deactivate`` raised."""
         if not self._closed:
             self._closed = True
-            self.rehearsal.close()
+            try:
+                self.rehearsal.close()
+            finally:
+                self._tell()
 
     # -- what happens outside ---------------------------------------------------------------------------------------
 
@@ -214,7 +219,7 @@ class SchedulerHarness:
     def reconfigure(self, *factories: Factory) -> None:
         """The schedulers that these make, by their names, are configured otherwise from now on; handed over cleanly."""
         for factory in factories:
-            one = _made(factory)
+            one = made_by(factory)
             if one.name not in self._makers:
                 raise HarnessError(f"there is no scheduler {one.name!r}; there are {', '.join(self._makers)}")
             self._makers[one.name].change(factory, one)
@@ -454,68 +459,11 @@ class SchedulerHarness:
             self._errors.append((what, failure.value))
 
 
-class _Maker:
-    """Makes the instances of one scheduler; the one that was made to be looked at is the first to be used."""
-
-    def __init__(self, factory: Factory, first: BaseScheduler) -> None:
-        self.change(factory, first)
-
-    def change(self, factory: Factory, first: BaseScheduler) -> None:
-        """Another configuration."""
-        self._factory = factory
-        self._spare: BaseScheduler | None = first
-        self._name = first.name
-        self._last: BaseScheduler | None = None
-
-    def __call__(self) -> BaseScheduler:
-        spare, self._spare = self._spare, None
-        one = spare or _made(self._factory)
-        if one is self._last:
-            raise CannotBeMade(
-                "the factory gave the same scheduler again; a takeover needs a fresh one: make it in the factory"
-            )
-        if one.name != self._name:
-            raise CannotBeMade(f"the factory made {self._name!r} first and {one.name!r} now; the name says who it is")
-        self._last = one
-        return one
-
-
-def _made(factory: Factory) -> BaseScheduler:
-    """A new instance, if a master would take it. CannotBeMade."""
-    if isinstance(factory, BaseScheduler) or not callable(factory):
-        raise CannotBeMade(
-            f"expected a function that makes a scheduler, such as lambda: MyScheduler('name', ['unit']), got {factory!r}"
-        )
-    try:
-        one = factory()
-    except Exception as error:
-        raise CannotBeMade(f"the factory raised {type(error).__name__}: {error}") from error
-    if not isinstance(one, BaseScheduler):
-        raise CannotBeMade(f"the factory gave {one!r}, which is no BaseScheduler; does it say 'return'?")
-    cls: Any = type(one)  # to mypy a class whose base is untyped is not hashable
-    wrong = hook_fault(cls)
-    if wrong is not None:
-        raise CannotBeMade(wrong)
-    try:
-        compared(one)
-    except Exception as error:
-        raise CannotBeMade(str(error)) from error
-    return one
-
-
-def _check_together(made: list[BaseScheduler], builders: set[str]) -> None:
-    by_name = {one.name: one for one in made}
-    if len(by_name) != len(made):
-        raise CannotBeMade(f"two schedulers have one name: {[one.name for one in made]}")
-    for one in made:
-        for argument, what in one.faultsAmong(by_name, builders):
-            raise CannotBeMade(f"{one.name!r}, {argument}: {what}")
-
-
 def _hook_failed(what: str, error: BaseException) -> HookFailed:
+    kept = "" if what.startswith("deactivate") else "; nothing of that turn is kept, and a master would try it again"
     return HookFailed(
-        f"{what} failed: {type(error).__name__}: {error}; nothing of that turn is kept, and a master would try it again. If"
-        " the test is about that, call this inside 'with harness.expect_failure():'"
+        f"{what} failed: {type(error).__name__}: {error}{kept}. If the test is about that, call this inside"
+        " 'with harness.expect_failure():'"
     )
 
 

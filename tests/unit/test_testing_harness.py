@@ -424,6 +424,8 @@ def test_activation_and_deactivation_that_raise_are_told():
         with harness.expect_failure(OSError):
             harness.hand_over()
         assert harness.active
+        with harness.expect_failure(OSError):
+            harness.close()
 
 
 @pytest.mark.parametrize(
@@ -692,3 +694,14 @@ def test_it_works_in_trial(tmp_path):
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and "PASSED (successes=2)" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_deactivation_that_raises_at_the_end_is_told_unless_the_test_has_failed_already():
+    class BadEnd(Counting):
+        def stopActivity(self):
+            raise OSError("cannot end")
+
+    with pytest.raises(HookFailed, match="cannot end"), SchedulerHarness(BadEnd):
+        pass
+    with pytest.raises(ZeroDivisionError), SchedulerHarness(BadEnd):
+        1 / 0  # noqa: B018
