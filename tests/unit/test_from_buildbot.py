@@ -1,11 +1,14 @@
 """The table of who tests what: complete, and every test that it names is there."""
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import locum
 import pytest
 from locum.master.configuring import STANDARD, parameters
+from locum.schedulers import compat
 
 ROOT = Path(locum.__file__).parent
 PAGE = (ROOT / "docs" / "from-buildbot.md").read_text()
@@ -28,6 +31,26 @@ def covered():
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_parameter_of_every_class_has_a_test_in_the_table(name):
     assert covered()[name] == parameters(STANDARD[name])[0]
+
+
+def test_every_name_of_every_module_for_code_written_for_buildbot_is_listed():
+    listed = {
+        row[0]: set(re.findall(r"`(\w+)`", row[1]))
+        for row in re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| [^|]* \|$", PAGE.partition("### What is there")[2], re.M)
+        if "." not in row[1]
+    }
+    offered = {}
+    for found in pkgutil.walk_packages(compat.__path__, f"{compat.__name__}."):
+        names = getattr(importlib.import_module(found.name), "__all__", None)
+        if names:
+            offered[found.name.removeprefix(f"{compat.__name__}.")] = set(names)
+    assert {name: listed.get(name) for name in offered} == offered
+
+
+def test_each_of_the_peer_s_defects_has_its_row_and_its_test():
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| [^|]+ \| `(\w+)::(\w+)` \|$", PAGE, re.M)
+    assert [int(number) for number, _, _ in rows] == list(range(1, 22))
+    assert all(f"test_{int(number):02}_" in test for number, file, test in rows if file == "test_defects")
 
 
 def test_every_test_that_the_page_names_is_there():

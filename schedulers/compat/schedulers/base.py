@@ -33,6 +33,7 @@ PRIVATE: Mapping[str, str] = {
     "run": "it was called before Buildbot 0.8.4; define gotChange",
     "addChange": "it was called before Buildbot 0.8.4; define gotChange",
     "fireTimer": "it was called before Buildbot 0.8.4; define stableTimerFired",
+    "getNextBuildTime": "a subclass of Timed gives rule(anchor) and fingerprint()",
     "start_HEAD_build": "it was called before Buildbot 0.8.4; define startBuild",
 }
 """Methods of Buildbot's own that some override, and that nobody calls here."""
