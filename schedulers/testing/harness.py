@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from ...config import parse_duration
@@ -19,18 +18,18 @@ from ...db import changes as change_rows
 from ...db import messages, orders, requested
 from ...db.errors import DatabaseAway, OutcomeUnknown
 from ...db.task_states import Result
-from ...master.borrowed_reactor import borrowed_reactor
 from ...master.changes import validated
 from ...master.reading import change_of
 from ...master.rehearsal import Reactor, Rehearsal
 from ..base import to_datetime, to_instant
 from ..changes import Change
 from ..interface import StampFields
-from .errors import CannotBeMade, HarnessError, HookFailed, HookUnfinished, NotAwaited
+from .errors import CannotBeMade, HarnessError, HookUnfinished
 from .factories import Factory, Maker, check_together, made_by
 from .looks import Buildset, Failed, Request, Skipped, buildset_of
 from .threads import ReactorUnderTest
 from .view import SchedulerView
+from .watching import Watch
 
 ALL = 2**31 - 1
 
@@ -56,14 +55,12 @@ class SchedulerHarness:
         turn_timeout_s: float = 60.0,
         thread_timeout_s: float = 10.0,
     ) -> None:
-        self.log: list[str] = []
-        """what was logged meanwhile, ``level: text``"""
-        self._errors: list[tuple[str, BaseException]] = []
-        self._expected: tuple[type[BaseException], list[BaseException]] | None = None
         self._may_hang = False
-        self._inside = False
         self._closed = False
-        self.reactor = ReactorUnderTest(self._planning, thread_timeout_s)
+        self._reactor = ReactorUnderTest(self._planning, thread_timeout_s)
+        self._watch = Watch(self._reactor)
+        self.log = self._watch.log
+        """what was logged meanwhile, ``level: text``"""
         made = [made_by(factory) for factory in factories]
         if not made:
             raise CannotBeMade(
@@ -76,10 +73,10 @@ class SchedulerHarness:
             [(name, None, "fail", "auto") for name in dict.fromkeys(names)],
             timezone=timezone,
             turn_timeout_s=turn_timeout_s,
-            around=self._around,
+            around=self._watch.around,
         )
-        self.rehearsal.time.before_moving = self.reactor.collect
-        self.rehearsal.refused = lambda name, cause, error: self._errors.append((f"{cause} of {name!r}", error))
+        self.rehearsal.time.before_moving = self._reactor.collect
+        self.rehearsal.refused = lambda name, cause, error: self._watch.raised(f"{cause} of {name!r}", error)
         self._idle = Reactor(self.clock)
         self._views: dict[str, SchedulerView] = {}
         self._makers: dict[str, Maker] = {}
@@ -111,7 +108,7 @@ class SchedulerHarness:
             try:
                 self.rehearsal.close()
             finally:
-                self._tell()
+                self._watch.tell()
 
     # -- what happens outside ---------------------------------------------------------------------------------------
 
@@ -254,17 +251,9 @@ class SchedulerHarness:
 
     # -- what is expected -------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def expect_failure(self, kind: type[BaseException] = Exception) -> Iterator[list[BaseException]]:
+    def expect_failure(self, kind: type[BaseException] = Exception) -> AbstractContextManager[list[BaseException]]:
         """Inside, schedulers' code may raise ``kind``, and must: the list has what it raised. Anything else is HookFailed."""
-        raised: list[BaseException] = []
-        before, self._expected = self._expected, (kind, raised)
-        try:
-            yield raised
-        finally:
-            self._expected = before
-        if not raised:
-            raise HarnessError(f"no scheduler's code raised {kind.__name__} here")
+        return self._watch.expecting(kind)
 
     @contextlib.contextmanager
     def expect_unfinished(self) -> Iterator[None]:
@@ -401,25 +390,17 @@ class SchedulerHarness:
         """One thing happens, and all that follows from it at once; then the test hears of what went wrong."""
         if self._closed:
             raise HarnessError("this harness is closed")
-        with self._around():
+        with self._watch.around():
             yield
         self.rehearsal.settle()
-        self._tell()
-
-    def _tell(self) -> None:
-        errors, self._errors = self._errors, []
-        for what, error in errors:
-            if self._expected is not None and isinstance(error, self._expected[0]):
-                self._expected[1].append(error)
-                continue
-            raise _hook_failed(what, error) from error
+        self._watch.tell()
         self._complain_of_hanging()
 
     def _complain_of_hanging(self) -> None:
         for maker in self._views.values():
             tenure = self.rehearsal.tenure(maker.number)
             turn = None if tenure is None else tenure.open
-            if turn is None or self._may_hang or self.reactor.planned:
+            if turn is None or self._may_hang or self._reactor.planned:
                 continue
             what = "background code's turn" if turn.cause is None else f"its hook for {turn.cause.id}"
             raise HookUnfinished(
@@ -428,43 +409,6 @@ class SchedulerHarness:
                 " 'with harness.expect_unfinished():'. On a master, the turn would fail after turn_timeout"
                 f" ({self.rehearsal.turn_timeout_s:g} s)"
             )
-
-    @contextlib.contextmanager
-    def _around(self) -> Iterator[None]:
-        """Schedulers' code may run: it finds our reactor, and what it logs and forgets is seen."""
-        if self._inside:
-            yield
-            return
-        self._inside = True
-        observer: Any = self._logged
-        globalLogPublisher.addObserver(observer)
-        try:
-            with warnings.catch_warnings(record=True) as warned, borrowed_reactor(self.reactor):
-                warnings.simplefilter("always")
-                yield
-        finally:
-            self._inside = False
-            globalLogPublisher.removeObserver(observer)
-        for one in warned:
-            if "was never awaited" in str(one.message):
-                raise NotAwaited(f"{one.message}: write 'await' before that call")
-            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
-
-    def _logged(self, event: dict[str, Any]) -> None:
-        level = event.get("log_level")
-        self.log.append(f"{level.name if level is not None else 'info'}: {formatEvent(event)}")
-        failure = event.get("failure") or event.get("log_failure")
-        if isinstance(failure, Failure) and failure.value is not None:
-            what = f"{event['cause']} of {event['name']!r}" if "cause" in event else "code outside of any turn"
-            self._errors.append((what, failure.value))
-
-
-def _hook_failed(what: str, error: BaseException) -> HookFailed:
-    kept = "" if what.startswith("deactivate") else "; nothing of that turn is kept, and a master would try it again"
-    return HookFailed(
-        f"{what} failed: {type(error).__name__}: {error}{kept}. If the test is about that, call this inside"
-        " 'with harness.expect_failure():'"
-    )
 
 
 def _moment(given: str | datetime) -> datetime:
