@@ -7,6 +7,7 @@ as it is assumed to. What nobody waits for is committed late, many turns togethe
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -118,6 +119,9 @@ def simulate(
         simulation.run(changes)
     finally:
         simulation.close()
+        for plugin in config.plugins:  # another file may have plugins of the same names
+            if plugin.path is not None:
+                sys.modules.pop(plugin.path.stem, None)
     return simulation.outcome
 
 
@@ -137,7 +141,7 @@ class _Simulation(Rehearsal):
         )
         self._end = span.end
         self._builder_names = {number: name for name, number in self.builders.items()}
-        self._results = {self.builders[name]: result for name, result in results.items()}
+        self._results = {self.builders[name]: result for name, result in results.items() if name in self.builders}
         self.outcome = Outcome()
         self.unfinished: dict[int, Result] = {}
         self._asked: dict[int, tuple[int, str]] = {}
