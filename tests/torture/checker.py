@@ -26,7 +26,8 @@ from . import (
     invariants_ticks,
     invariants_timing,
 )
-from .checker_rows import Histories, histories, load, rows_of, save
+from .checker_reading import histories, load, rows_of, save
+from .checker_rows import Histories
 from .history import Event, Folder, Resources, Seen
 from .invariants import Found, Invariant
 

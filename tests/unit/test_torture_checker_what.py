@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from locum.tests.torture import checker
+from locum.tests.torture import checker, checker_reading
 from locum.tests.torture import checker_rows as rows
 from locum.tests.torture.checker_expected import Rule, wants
 from locum.tests.torture.checker_story import (
@@ -535,8 +535,8 @@ def test_a_log_that_tells_of_a_defect(good, tmp_path):
 
 
 def test_rows_that_were_kept_are_read_again(good, tmp_path):
-    rows.save(good.rows, tmp_path / "rows.json")
-    assert rows.load(tmp_path / "rows.json") == good.rows
+    checker_reading.save(good.rows, tmp_path / "rows.json")
+    assert checker_reading.load(tmp_path / "rows.json") == good.rows
 
 
 @pytest.mark.parametrize(
