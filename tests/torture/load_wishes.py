@@ -21,7 +21,7 @@ BACK_S = 90
 """How far back a backfill reaches, at most."""
 _PATCH = "--- a/README\n+++ b/README\n@@ -1 +1 @@\n-old\n+new\n"
 _BASE = "1" * 40
-_ABOUT = ("try-jobdir", "try-userpass")
+_TRY = ("try-jobdir", "try-userpass")
 
 
 class Wishes:
@@ -46,7 +46,7 @@ class Wishes:
                 end = datetime.now(UTC) - timedelta(seconds=rng.randint(0, 20))
                 begin = end - timedelta(seconds=rng.randint(1, BACK_S))
                 args |= {"first": _us(begin), "last": _us(end), "from": begin.isoformat(), "to": end.isoformat()}
-            name = "forced" if kind == "force" else rng.choice(_ABOUT if kind == "try" else configuration.timed())
+            name = "forced" if kind == "force" else rng.choice(_TRY if kind == "try" else configuration.timed())
             self._asker.clearly(database, kind, name, args, self._by_command if by_command else self._by_function)
 
         return step
