@@ -74,15 +74,15 @@ class Chain(BaseScheduler):
 
     async def gotBuildsetComplete(self, buildset: FinishedBuildset) -> None:
         runs = await self.getState("runs", {})
-        number = str(buildset.changes[0])
-        if str(buildset.id) in runs.get(number, {}).get("open", ()):  # else it was seen in activate
-            _note(runs[number], {buildset.id: buildset.result})
-            await self._go_on(runs, number)
+        for number, run in list(runs.items()):
+            if str(buildset.id) in run["open"]:  # else it was seen in activate
+                _note(run, {buildset.id: buildset.result})
+                await self._go_on(runs, number)
 
     async def _go_on(self, runs: dict[str, Any], number: str) -> None:
         """Start all whose needs are there. With nothing open nothing will ever come, and the run is over."""
         run = runs[number]
-        for builder in self._wanted() - {*run["open"].values(), *run["ended"]}:
+        for builder in sorted(self._wanted() - {*run["open"].values(), *run["ended"]}):
             if all(run["ended"].get(needed) for needed in self.needs.get(builder, ())):
                 bsid, _ = await self.addBuildsetForChanges(
                     reason=f"{builder} of change {number}", changeids=[int(number)], builderNames=[builder]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from http.client import HTTPException
 from typing import Any, ClassVar
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -84,7 +85,8 @@ class ExternalTryJobs(BaseScheduler):
         news = [(name, job["news"]) for name, job in jobs.items() if job["news"] is not None][:NEWS_AT_ONCE]
         try:
             listed = await deferToThread(self._exchange, news)
-        except (OSError, ValueError) as error:  # an error that went on from here would stop the polling for hours
+        except (OSError, HTTPException, ValueError) as error:
+            # What went on from here would be a failure of this turn, and the polling would wait for hours in the end.
             self.log.warn("{name}: {url}: {error}; asking again", name=self.name, url=self.url, error=error)
             return
         for name, _ in news:
@@ -98,14 +100,15 @@ class ExternalTryJobs(BaseScheduler):
 
     async def _take(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """What is kept of a job that is new: its buildset, or why it gets none."""
+        who = given.get("who") or "somebody"
         stamp = {name: given[name] for name in ("branch", "revision") if given.get(name)}
         if given.get("patch"):
             stamp["patch"] = {"body": given["patch"], "level": 1}
         try:
             bsid, _ = await self.addBuildsetForSourceStampsWithDefaults(
-                reason=f"try job {given['id']} of {given.get('who')}",
+                reason=f"try job {given['id']} of {who}",
                 sourcestamps=[stamp],
-                properties={"owner": given.get("who"), "tryjob": given["id"]},
+                properties={"owner": who, "tryjob": given["id"]},
                 external_idstring=given["id"],
             )
         except (SchedulerFault, TypeError, ValueError) as error:  # its fault alone: the others must not wait for it

@@ -3,9 +3,9 @@
 For builds that are too dear for every merge request: somebody labels it ``gpu``, and its GPU tests run, once for each
 revision. Whatever tells of merge requests hands each event over as a change, and may hand it over again:
 
-    locum change add --who ann --branch fix --revision c0ffee --property merge_request=7 --property 'labels=["gpu"]'
+    locum change add --who ann --branch fix --revision c0ffee --property merge_request=7 --property labels=gpu,release
 
-with ``--property closed=true`` when it is closed or merged.
+with ``--property closed=yes`` when it is closed or merged.
 
     plugins: [./merge_requests.py]
     schedulers:
@@ -50,8 +50,7 @@ class MergeRequestLabels(BaseScheduler):
     async def gotChange(self, change: Change, important: bool) -> None:
         requests = await self.getState("open", {})
         which = f"{change.repository}!{change.properties['merge_request']}"
-        closed = change.properties.get("closed", False)
-        wanted = [] if closed else [one for one in self.labels if one in change.properties.get("labels", ())]
+        wanted = [label for label in self.labels if label in _labels(change)]
         built = requests.pop(which, {})
         for label, (revision, bsid) in list(built.items()):
             if label not in wanted or revision != change.revision:
@@ -69,3 +68,11 @@ class MergeRequestLabels(BaseScheduler):
         if built:
             requests[which] = built
         await self.setState("open", requests)
+
+
+def _labels(change: Change) -> Sequence[str]:
+    """Those that it has now; a list, or a text with commas."""
+    if change.properties.get("closed"):
+        return []
+    labels: Any = change.properties.get("labels") or []
+    return labels.split(",") if isinstance(labels, str) else labels

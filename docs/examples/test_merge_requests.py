@@ -35,6 +35,12 @@ def test_each_label_is_built_once_for_each_revision() -> None:
         assert len(built(harness)) == 3
 
 
+def test_labels_may_be_a_text_with_commas() -> None:
+    with SchedulerHarness(labelled) as harness:
+        harness.change(revision="r1", properties={"merge_request": "7", "labels": "gpus,release"})
+        assert built(harness) == [("r1", "release")]
+
+
 def test_what_is_not_wanted_any_more_is_cancelled() -> None:
     with SchedulerHarness(labelled) as harness:
         event(harness, "r1", "gpu", "release")

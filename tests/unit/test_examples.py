@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -77,6 +78,19 @@ def test_an_argument_that_makes_no_sense_is_told_at_its_key(
     (folder / "master.yaml").write_text(text.replace(right, wrong))
     assert run(["--config", "master.yaml", "check"]) == 1
     assert f".{key}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "in_its_folder", [path for path in EXAMPLES if "locum change add" in path.read_text()], ids=named, indirect=True
+)
+def test_the_change_that_it_shows_can_be_handed_over(
+    in_its_folder: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    example, _ = in_its_folder
+    (line,) = re.findall(r"^    locum (change add .*)", example.read_text(encoding="utf-8"), re.M)
+    database = ["--database", "sqlite:///locum.sqlite"]
+    assert run([*database, "db", "upgrade"]) == 0
+    assert run([*database, *shlex.split(line)]) == 0, capsys.readouterr().err
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=named)
