@@ -1,9 +1,9 @@
 """Try jobs of an external system: asks its server which there are, builds each once, and tells it what became of them.
 
 ``GET url`` gives the open jobs: ``[{"id": "r7", "branch": "main", "revision": "c0ffee", "patch": "--- a/...", "who": "ann"}]``.
-``POST url/ID`` is told ``{"state": "taken", "buildset": 5}``, then the result, or ``{"state": "refused", "why": "..."}``; a
-job that was taken or refused is open no more. It may be told the same twice: inside each job is built exactly once, but what
-is done outside is done at least once.
+``POST url/ID`` is told ``{"state": "taken", "buildset": 5}`` and the result, or ``{"state": "refused", "why": "..."}``; a job
+of which it was told is open no more. It may be told the same twice: inside each job is built exactly once, but what is done
+outside is done at least once.
 
     plugins: [./external_tryjobs.py]
     schedulers:

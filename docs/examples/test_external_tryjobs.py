@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import external_tryjobs
 import pytest
 from external_tryjobs import ExternalTryJobs
 from locum.config import Secret
@@ -56,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReviewServer]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(external_tryjobs, "REQUEST_TIMEOUT_S", 60)  # a busy machine is no reason to fail
     with ReviewServer() as found:
         thread = Thread(target=found.serve_forever, args=(0.01,))
         thread.start()
@@ -65,7 +67,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReviewServer]:
 
 
 def polling(server: ReviewServer, interval: str = "30s") -> SchedulerHarness:
-    return SchedulerHarness(lambda: review(server, interval))
+    return SchedulerHarness(lambda: review(server, interval), thread_timeout_s=60)
 
 
 def review(server: ReviewServer, interval: str = "30s") -> ExternalTryJobs:
