@@ -18,6 +18,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,14 +58,18 @@ def where() -> tuple[str, int]:
     found: types.FrameType | None = frame
     while found is not None:
         path = found.f_code.co_filename
-        if path != __file__ and _is_users(path):
+        if _is_users(path):
             return _shown(path), found.f_lineno
         found = found.f_back
     return "", 0
 
 
+_LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+_LIBRARIES.append(Path(__file__))
+
+
 def _is_users(path: str) -> bool:
-    return not path.startswith("<") and Path(path).is_relative_to(_folder)
+    return not path.startswith("<") and not any(Path(path).is_relative_to(one) for one in _LIBRARIES)
 
 
 def _shown(path: str) -> str:
@@ -126,7 +131,8 @@ class Unknown:
     __repr__ = __fspath__ = __str__
 
     def __mro_entries__(self, bases: Any) -> tuple[type, ...]:
-        return (Recorded,)
+        first = next(one for one in bases if isinstance(one, Unknown))
+        return (Recorded,) if first is self and not any(isinstance(one, _Recording) for one in bases) else ()
 
 
 class _Recording(type):
@@ -140,6 +146,11 @@ class _Recording(type):
         made.append(one)
         one.__init__(*args, **kwargs)
         return one
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__") or name == "_path":
+            raise AttributeError(name)
+        return Unknown(f"{cls.__name__}.{name}")
 
 
 class Recorded(metaclass=_Recording):

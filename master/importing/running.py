@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 GRACE_S = 5.0
+_PYTHON_2 = ("call to 'print'", "call to 'exec'", "exception types", "leading zeros")
 _SCRIPT = Path(__file__).with_name("recording.py")
 
 
@@ -72,7 +73,7 @@ def run(path: Path, timeout_s: float) -> Made:
 
 
 def _cure(kind: str, what: str) -> str:
-    if kind == "SyntaxError" and ("print" in what or "exception types" in what or "leading zeros" in what):
+    if kind == "SyntaxError" and any(word in what for word in _PYTHON_2):
         return "this is Python 2: turn it into Python 3 first, with '2to3' say"
     if kind == "TooLong":
         return "does it wait for something? give it more with --timeout, or take out what waits"

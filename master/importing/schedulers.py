@@ -114,13 +114,13 @@ def _rules(*keys: str) -> Callable[[Any], Any]:
 
 
 def _codebases(value: Any) -> Any:
+    """Buildbot's may have a project too."""
     found = plain(value)
-    if not isinstance(found, dict):
-        return found
-    return {
-        name: {key: one for key, one in (defaults or {}).items() if key in ("repository", "branch", "revision")}
-        for name, defaults in found.items()
-    }
+    if isinstance(found, dict):
+        for defaults in found.values():
+            if isinstance(defaults, dict) and not defaults.get("project"):
+                defaults.pop("project", None)
+    return found
 
 
 def _parameter(value: Any) -> Any:

@@ -22,6 +22,7 @@ _CURES = {
     "change_sources": "hand changes over with 'locum change add' (docs/changes.md)",
 }
 _KNOWN = ("schedulers", "builders", "change_source", "collapseRequests")
+_CANCELLERS = ("OldBuildCanceller", "FailingBuildsetCanceller")
 _OF_WORKERS = ("workers", "slaves", "protocols", "slavePortnum")
 _SECTIONS = ("builders", "change_sources", "schedulers")
 
@@ -50,7 +51,8 @@ def turn(made: Made, file: str, timezone: str) -> Turning:
         _builder(turning, one, file, collapses)
     for one in _listed(made.config.get("change_source")):
         _source(turning, one, file)
-    schedulers = _listed(made.config.get("schedulers"))
+    services = [one for one in _listed(made.config.get("services")) if class_of(one) in _CANCELLERS]
+    schedulers = _listed(made.config.get("schedulers")) + services
     for one in schedulers or (made.schedulers if made.error else []):
         _scheduler(turning, one, file)
     turning.remarks += _whole_file(made.config, file, turning, timezone)
@@ -71,7 +73,7 @@ def _listed(value: Any) -> list[Any]:
 
 def _builder(turning: Turning, one: Any, file: str, collapses: Any) -> None:
     place = _place(one, file)
-    given = one["kwargs"] if class_of(one) else one
+    given = dict(zip(("name",), one["args"], strict=False)) | one["kwargs"] if class_of(one) else one
     if not isinstance(given, dict) or kind_of(given) or not isinstance(given.get("name"), str):
         turning.remarks.append(Remark(*place, "a builder whose name is not known here", "write it yourself"))
         return

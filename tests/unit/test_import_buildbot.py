@@ -142,17 +142,72 @@ def test_a_canceller_s_rules_and_its_filters_are_turned(imported):
 from buildbot.plugins import schedulers, util
 c = BuildmasterConfig = {}
 c["builders"] = [util.BuilderConfig(name=n, workernames=["w"], factory=util.BuildFactory()) for n in ("a", "b")]
-c["services"] = []
+c["services"] = [util.OldBuildCanceller("old", [(["a"], util.SourceStampFilter(branch_not_eq=["main"]))])]
 c["schedulers"] = [
-    schedulers.OldBuildCanceller("old", [(["a"], util.SourceStampFilter(branch_not_eq=["main"]))]),
     schedulers.FailingBuildsetCanceller("fail", filters=[(["a"], ["b"], util.SourceStampFilter())]),
 ]
 """
     )
-    assert code == 0 and found["schedulers"][0]["filters"] == [
-        {"builders": ["a"], "filter": {"branch_not_eq": ["main"]}}
+    assert code == 0
+    assert {entry["name"]: entry["filters"] for entry in found["schedulers"]} == {
+        "fail": [{"builders": ["a"], "builders_to_cancel": ["b"], "filter": {}}],
+        "old": [{"builders": ["a"], "filter": {"branch_not_eq": ["main"]}}],
+    }
+
+
+def test_odd_ways_of_writing_come_to_the_same(imported, tmp_path):
+    (tmp_path / "shared").mkdir()
+    tables = "import not_installed\nNAMES = ('unit', 'lint')\nLIMIT = not_installed.x\n"
+    (tmp_path / "shared" / "tables.py").write_text(tables)
+    code, found, report = imported(
+        """
+import sys; sys.path.append("shared")
+from buildbot.plugins import schedulers, steps, util
+from buildbot.schedulers.basic import SingleBranchScheduler
+from missing_base import Base
+from tables import LIMIT, NAMES
+
+class Step(steps.ShellCommand):
+    renderables = steps.ShellCommand.renderables + ["x"]
+
+class Mixed(Base, SingleBranchScheduler):
+    compare_attrs = SingleBranchScheduler.compare_attrs + ("x",)
+
+class Quiet(SingleBranchScheduler):
+    def __init__(self, name, builders):
+        self.builders = builders
+
+f = util.BuildFactory([Step()])
+f.addSteps([Step(command=util.Interpolate("%(prop:x)s"))])
+BuildmasterConfig = dict(
+    builders=tuple(util.BuilderConfig(name, workernames=["w"], factory=f) for name in NAMES),
+    schedulers=(
+        schedulers.AnyBranchScheduler("a", builderNames=[util.BuilderConfig(name="unit")], treeStableTimer=LIMIT),
+        schedulers.Nightly("n", builderNames=NAMES, codebases={"": {"repository": "r", "project": ""}}, hour="*/2"),
+        schedulers.Nightly("m", builderNames=NAMES, codebases={"": {"repository": "r", "project": "p"}}),
+        schedulers.Triggerable("t", ["unit"], priority=lambda builders, changes: 1),
+        schedulers.Nothing("x"), Mixed(name="mixed", branch=None, builderNames=["unit"]), Quiet("quiet", ["unit"]),
+    ),
+)
+"""
+    )
+    assert code == 0 and names(found, "builders") == ["unit", "lint"]
+    assert [(s["name"], s["builderNames"]) for s in found["schedulers"]] == [
+        ("a", ["unit"]),
+        ("n", ["unit", "lint"]),
+        ("t", ["unit"]),
     ]
-    assert found["schedulers"][1]["filters"] == [{"builders": ["a"], "builders_to_cancel": ["b"], "filter": {}}]
+    assert found["schedulers"][1]["codebases"] == {"": {"repository": "r"}}
+    assert lines_with(report, "cannot import 'not_installed'")[0].startswith("shared/tables.py:1: ")
+    for said in (
+        "AnyBranchScheduler 'a': treeStableTimer: not_installed.x is not known here",
+        "Nightly 'm' is left out: '': unknown key 'project'",
+        "Triggerable 't': priority: a function has no form in the YAML",
+        "Nothing 'x' is left out: there is no Nothing here",
+        "Mixed 'mixed' is left out: Mixed is a class of your own",
+        "Quiet 'quiet' is left out: Quiet is a class of your own",
+    ):
+        assert said in report, said
 
 
 # -- what it never does
