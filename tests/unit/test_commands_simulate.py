@@ -371,3 +371,42 @@ def test_unreadable_changes_are_named_line_by_line(simulate, folder):
 def test_a_file_with_faults_is_not_simulated(simulate):
     said = simulate(NIGHTLY.replace("hour: 3", "hour: 25"))
     assert said.code == 1 and "master.yaml:" in said.err and "hour" in said.err and said.out == ""
+
+
+def test_committing_late_changes_nothing(simulate, folder, monkeypatch):
+    changes = lines_of(
+        folder,
+        *({"when": f"2026-03-28T{h:02}:{m:02}:00+01:00", "branch": b} for h in range(5) for m, b in ((5, "main"), (50, "x"))),
+    )  # fmt: skip
+    everything = (
+        NIGHTLY
+        + QUICK
+        + AFTER
+        + "  - {type: Periodic, name: often, periodicBuildTimer: 25m, overlap: queue, builderNames: [unit]}\n"
+        "  - {type: Nightly, name: only, onlyIfChanged: true, minute: 30, branch: x, builderNames: [unit]}\n"
+        "  - {type: AnyBranchScheduler, name: any, treeStableTimer: 600, builderNames: [unit, deploy]}\n"
+        "  - {type: Dependent, name: last, upstream: any, builderNames: [unit], passProperties: true}\n"
+        "  - {type: OldBuildCanceller, name: old, filters: [{builders: [unit]}]}\n"
+    )
+    outcomes = []
+    for gathered in (1, 400):
+        monkeypatch.setattr("locum.master.simulation.GATHERED", gathered)
+        outcomes.append(json.loads(simulate(everything, "--days", "0.3", "--changes", changes, "--json").out))
+    late = outcomes.pop()
+    assert {row["scheduler"] for row in late["requested"]} == {
+        "nightly",
+        "quick",
+        "after",
+        "often",
+        "only",
+        "any",
+        "last",
+    }
+    assert len(late["requested"]) > 40 and late["skipped"]
+
+    def in_order(rows):
+        return sorted(json.dumps(row, sort_keys=True) for row in rows)
+
+    for outcome in outcomes:
+        assert in_order(outcome["requested"]) == in_order(late["requested"])
+        assert in_order(outcome["skipped"]) == in_order(late["skipped"])
