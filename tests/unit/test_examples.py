@@ -7,13 +7,24 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from locum.master.commands.main import run
-from locum.schedulers import BaseScheduler, ChangeFilter, StampFields, duration_argument, filter_argument, to_datetime
+from locum.schedulers import (
+    BaseScheduler,
+    ChangeFilter,
+    NotActive,
+    SchedulerFault,
+    StampFields,
+    duration_argument,
+    filter_argument,
+    to_datetime,
+)
 from locum.schedulers.testing import SchedulerHarness
+from twisted.internet.threads import deferToThread
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(p for p in (ROOT / "docs" / "examples").glob("*.py") if not p.name.startswith("test_"))
@@ -142,6 +153,50 @@ def test_a_timer_is_seen_as_the_turn_sees_it_and_stamps_can_be_handed_on() -> No
         assert harness.scheduler.timerDue("a") is None
         (stamp,) = harness.buildsets[1].sourcestamps
         assert (stamp.branch, stamp.revision, stamp.patch_json) == ("c", "r", '{"a": 1}')
+
+
+class Hooked(BaseScheduler):
+    """Hooks that one may define, and effects where there may be none."""
+
+    refused: ClassVar[list[type[Exception]]] = []
+
+    async def activate(self) -> None:
+        await super().activate()
+        await self.master.consume_failed_tasks(lambda failed: failed.builder == "lint")
+
+    async def deactivate(self) -> None:
+        await self._try()
+        await super().deactivate()
+
+    async def trigger(self, waited_for: bool, **given: Any) -> Any:
+        return await self.addBuildsetForSourceStampsWithDefaults("triggered", given["sourcestamps"])
+
+    async def runNow(self) -> Mapping[str, Any]:
+        with pytest.raises(SchedulerFault, match="another thread"):
+            await deferToThread(self.getState, "asked", 0)
+        await self.setState("asked", await self.getState("asked", 0) + 1)
+        return {"error": "not today"}
+
+    async def gotTaskFailed(self, failed: Any) -> None:
+        tasks = await self.master.unfinished_tasks_of(failed.buildset_id)
+        await self.master.cancel_tasks([task.id for task in tasks], "lint failed")
+
+    async def _try(self) -> None:
+        try:
+            await self.setState("asked", 99)
+        except NotActive:
+            self.refused.append(NotActive)
+
+
+def test_hooks_that_one_may_define_are_called_in_turns_and_nothing_is_done_where_there_is_none() -> None:
+    with SchedulerHarness(lambda: Hooked("hooked", ["lint", "unit"])) as harness:
+        made = harness.trigger(sourcestamps=[{"revision": "r"}]).buildset
+        assert made is not None and made.revision == "r"
+        harness.finish(made, "failure", builder="lint")
+        assert [task.result for task in harness.buildset(made.id).tasks] == ["failure", "cancelled"]
+        assert harness.run_now().error == "not today"
+        harness.hand_over()
+        assert harness.state == {"asked": 1} and Hooked.refused == [NotActive]
 
 
 def test_arguments_are_read_as_the_standard_schedulers_read_them() -> None:
