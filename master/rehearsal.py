@@ -60,6 +60,10 @@ class TimeStandsStill(Exception):
     """More happens at one moment than can come to an end: something asks to be called again at once, for ever."""
 
 
+class CannotStart(Exception):
+    """A scheduler's ``startService`` raised."""
+
+
 class Time:
     """A ``Clock``, and the wall time in whole microseconds that goes with it."""
 
@@ -85,10 +89,6 @@ class Time:
             if next_s > until_s:
                 return
             self.clock.advance(0)
-
-    def freeze_until(self, until_us: int) -> None:
-        """It is later, and nothing could happen meanwhile: all of it happens then."""
-        self._set((until_us - self._start_us) / 1e6)
 
     def _set(self, seconds: float) -> None:
         # Set, not added to: sums of a million small steps drift away from whole microseconds.
@@ -281,7 +281,7 @@ class RehearsedMaster:
         answer: Deferred[Any] = Deferred()
 
         def begin() -> None:
-            if args and self._rehearsal.must_wait(args[0]):
+            if args and self._rehearsal.must_wait(function.__name__, args[0]):
                 self.reactor.callLater(0, begin)
             elif not self.reactor.dead:
                 execute(work).addBoth(lambda result: self.reactor.callLater(0, answer.callback, result))
@@ -328,8 +328,8 @@ class Rehearsal:
         """One that waits for nothing between groups."""
         return Committer(master.reactor, master.remote, master.name, master.lease.good, master.written, pause_s=0.0)
 
-    def must_wait(self, function: Callable[..., Any]) -> bool:
-        """Whether the database may not be asked this yet."""
+    def must_wait(self, how: str, what: Callable[..., Any]) -> bool:
+        """Whether the database may not be asked ``what`` (by ``write``, ``read`` or ``single``) yet."""
         return False
 
     # -- schedulers and masters -------------------------------------------------------------------------------------
@@ -341,19 +341,28 @@ class Rehearsal:
         return row.id
 
     def boot(self) -> RehearsedMaster:
-        """A master comes up and takes all schedulers, if no other is up."""
+        """A master comes up and takes all schedulers, if no other is up. CannotStart; whatever a constructor raises."""
         master = self.master = RehearsedMaster(self, f"m{next(self._names)}")
-        with self._around():
-            standing = {
-                i: Standing(i, name, "scheduler", "rehearsed", self._new(make), partial(self._new, make))
-                for i, (name, make) in self._makers.items()
-            }
-            master.begin(standing)
+        try:
+            with self._around():
+                standing = {
+                    i: Standing(
+                        i, name, "scheduler", "rehearsed", self._new(name, make), partial(self._new, name, make)
+                    )
+                    for i, (name, make) in self._makers.items()
+                }
+                master.begin(standing)
+        except BaseException:
+            self.master = None
+            raise
         return master
 
-    def _new(self, make: Callable[[], Clustered]) -> Clustered:
+    def _new(self, name: str, make: Callable[[], Clustered]) -> Clustered:
         instance = make()
-        instance.startService()  # type: ignore[no-untyped-call]
+        try:
+            instance.startService()  # type: ignore[no-untyped-call]
+        except Exception as error:
+            raise CannotStart(f"startService of {name!r} failed: {type(error).__name__}: {error}") from error
         return instance
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ as it is assumed to. What nobody waits for is committed late, many turns togethe
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from ..config import ConfigError, MasterConfig
-from ..db import buildsets, cancelling, schedules, turns
+from ..db import buildsets, changes, holding, messages, turns
 from ..db.builders import BuilderRow
 from ..db.effects import Effects, NewBuildset, NewChange, Stamp
 from ..db.task_states import Result, worst
@@ -33,13 +34,13 @@ from .try_userpass import Try_Userpass
 
 GATHERED = 400
 """turns that wait for their commit at most"""
-_WANT_ALL = frozenset(
+_NEED_NOT_WAIT = frozenset(
     {
-        *(buildsets.stamps_of, buildsets.results_of, schedules.ticks_served),
-        *(cancelling.older_than, cancelling.unfinished_of, cancelling.failed),
+        *(changes.after, changes.these, changes.last_number, buildsets.finished_after, buildsets.stamp, turns.reserve),
+        *(holding.takeable, holding.holds, messages.waiting_for),
     }
 )
-"""what is only answered rightly when everything is committed, and every task has ended"""
+"""what is answered rightly although turns wait for their commit, and tasks for their end"""
 
 
 class CannotBeSimulated(Exception):
@@ -107,16 +108,16 @@ class Span:
 
 
 def simulate(
-    config: MasterConfig, span: Span, changes: Sequence[NewChange] = (), results: Mapping[str, Result] | None = None
+    config: MasterConfig, span: Span, given: Sequence[NewChange] = (), results: Mapping[str, Result] | None = None
 ) -> Outcome:
-    """Run the schedulers of ``config``. ``changes`` have their times (``when_at``), within the span, and are in that order;
-    ``results`` says what builders' tasks end with, if not with success. ConfigError."""
+    """Run the schedulers of ``config``. ``given``: changes, which have their times (``when_at``), within the span, and are in that order;
+    ``results`` says what builders' tasks end with, if not with success. ConfigError; CannotStart."""
     faults = check(config)
     if faults:
         raise ConfigError(faults)
     simulation = _Simulation(config, span, results or {})
     try:
-        simulation.run(changes)
+        simulation.run(given)
     finally:
         simulation.close()
         for plugin in config.plugins:  # another file may have plugins of the same names
@@ -144,8 +145,11 @@ class _Simulation(Rehearsal):
         self._results = {self.builders[name]: result for name, result in results.items() if name in self.builders}
         self.outcome = Outcome()
         self.unfinished: dict[int, Result] = {}
-        self._asked: dict[int, tuple[int, str]] = {}
-        """buildset id -> when, and in answer to what, it was asked for"""
+        self._asked: dict[int, tuple[int, int, str]] = {}
+        """buildset id -> as which one, when, and in answer to what it was asked for"""
+        self._places = itertools.count()
+        self._recorded: list[tuple[int, Requested]] = []
+        """turns are committed scheduler by scheduler; this is by the order in which they were asked for"""
         self._awaited: dict[int, bool] = {}
         """buildset id -> whether a scheduler waits for its end"""
         self._scheduler_names: dict[int, str] = {}
@@ -159,13 +163,13 @@ class _Simulation(Rehearsal):
                 else:
                     self._scheduler_names[self.add(one.name, one.type, one.make)] = one.name
 
-    def run(self, changes: Sequence[NewChange]) -> None:
+    def run(self, given: Sequence[NewChange]) -> None:
         """From the beginning to the end."""
         observer: Any = self._logged
         globalLogPublisher.addObserver(observer)
         try:
             self.boot()
-            for when, group in groupby(changes, lambda change: change.when_at or 0):
+            for when, group in groupby(given, lambda change: change.when_at or 0):
                 self.run_until(when)
                 self.add_changes(list(group))
             self.run_until(self._end)
@@ -174,8 +178,8 @@ class _Simulation(Rehearsal):
                 self.settle()
         finally:
             globalLogPublisher.removeObserver(observer)
-        # Turns are committed scheduler by scheduler.
-        self.outcome.requested.sort(key=lambda one: one.at)
+        self._recorded.sort(key=lambda one: one[0])
+        self.outcome.requested = [requested for _, requested in self._recorded]
 
     # -- what a rehearsal asks --------------------------------------------------------------------------------------
 
@@ -183,8 +187,8 @@ class _Simulation(Rehearsal):
         self._committer = _LateCommitter(self, master)
         return self._committer
 
-    def must_wait(self, function: Callable[..., Any]) -> bool:
-        if function not in _WANT_ALL:
+    def must_wait(self, how: str, what: Callable[..., Any]) -> bool:
+        if how == "write" or what in _NEED_NOT_WAIT:
             return False
         if self._committer.busy:
             self._committer.commit_soon()
@@ -195,7 +199,8 @@ class _Simulation(Rehearsal):
     @property
     def somebody_waits(self) -> bool:
         """Whether any scheduler hears of finished buildsets."""
-        return self.master is not None and self.master.tools.finished.wanted
+        tools = None if self.master is None else self.master.tools
+        return tools is not None and (tools.finished.wanted or tools.news.wanted)
 
     # -- what the committer asks ------------------------------------------------------------------------------------
 
@@ -206,7 +211,7 @@ class _Simulation(Rehearsal):
             return True
         if e.cancel_tasks or e.cancel_buildsets or e.calendar is not None:
             return True
-        return self.somebody_waits and any(map(self._is_awaited, effects.buildsets))
+        return self.somebody_waits and any(map(self._is_awaited, e.buildsets))
 
     def asked(self, tenure: Tenure) -> None:
         """A turn of it has ended, and waits for its commit."""
@@ -214,7 +219,7 @@ class _Simulation(Rehearsal):
             for b in reversed(tenure.pending.buildsets):
                 if b.id in self._asked:
                     break
-                self._asked[b.id] = (self.time.now_us(), _in_words(tenure.newest_cause))
+                self._asked[b.id] = (next(self._places), self.time.now_us(), _in_words(tenure.newest_cause))
 
     def recorded(self, effects: Effects) -> None:
         """These turns are committed."""
@@ -222,22 +227,21 @@ class _Simulation(Rehearsal):
         outcome.turns += effects.turns
         outcome.passed += [Passed(scheduler, s.what, s.first, s.last, s.count, s.reason) for s in effects.skips]
         for b in effects.buildsets:
-            at, cause = self._asked.pop(b.id)
+            place, at, cause = self._asked.pop(b.id)
             self._awaited.pop(b.id, None)
-            outcome.requested.append(
-                Requested(
-                    at=at,
-                    scheduler=scheduler,
-                    cause=cause if b.due_at is None else "its time has come",
-                    reason=b.reason,
-                    due_at=b.due_at,
-                    builders=tuple(self._builder_names[builder] for _, builder, _ in b.tasks),
-                    changes=b.changes,
-                    stamps=tuple(_stamp(s) for s in b.stamps),
-                    properties=_values(b),
-                    priority=max((priority for _, _, priority in b.tasks), default=0),
-                )
+            requested = Requested(
+                at=at,
+                scheduler=scheduler,
+                cause=cause if b.due_at is None else "its time has come",
+                reason=b.reason,
+                due_at=b.due_at,
+                builders=tuple(self._builder_names[builder] for _, builder, _ in b.tasks),
+                changes=b.changes,
+                stamps=tuple(_stamp(s) for s in b.stamps),
+                properties=_values(b),
+                priority=max((priority for _, _, priority in b.tasks), default=0),
             )
+            self._recorded.append((place, requested))
             for task, builder, _ in b.tasks:
                 self.unfinished[task] = self._results.get(builder, Result.SUCCESS)
 
@@ -265,7 +269,8 @@ class _Simulation(Rehearsal):
                 completed_at=self.time.now_us(),
             )
             tenures = self.master.activation.tenures.values()
-            known = self._awaited[b.id] = any(tenure.finished.would_offer(finished) for tenure in tenures)
+            offered = any(tenure.finished.would_offer(finished) for tenure in tenures)
+            known = self._awaited[b.id] = offered or self.master.tools.news.wanted
         return known
 
     def _logged(self, event: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 import click
 
 from ...config import MasterConfig
+from ...db.naming import Refused
 from ...db.task_states import Result
 from ...schedulers.base import to_instant
 from .asking import time_given, zone_given
@@ -66,7 +67,8 @@ def simulate_(
     They run in simulated time, from a first start at --from on. Tasks are not run: each is taken to end at once, and well unless --outcome says otherwise.
     """
     # Only here: they bring all of a master with them, for which other commands need not wait.
-    from ..simulation import Span, simulate
+    from ..rehearsal import CannotStart
+    from ..simulation import Outcome, Span, simulate
     from .simulated import About, compared, show, show_difference, tell_troubles
     from .simulated_changes import given_changes
 
@@ -79,11 +81,18 @@ def simulate_(
     results = _results(outcomes, [config] if other is None else [config, other])
     given = given_changes(changes_file, repository, source, config, span)
     about = About(config, zone_name, span, given, results)
-    mine = simulate(config, span, given.changes, results)
+
+    def simulated(one: MasterConfig) -> Outcome:
+        try:
+            return simulate(one, span, given.changes, results)
+        except CannotStart as error:
+            raise Refused(f"{one.file}: {error}; nothing was simulated") from None
+
+    mine = simulated(config)
     if other is None:
         show(about, mine, limit, as_json)
         return int(tell_troubles(str(config.file), mine, about))
-    theirs = simulate(other, span, given.changes, results)
+    theirs = simulated(other)
     show_difference(about, str(other.file), compared(mine.requested, theirs.requested), limit, as_json)
     both = ((config, mine), (other, theirs))
     return int(any([tell_troubles(str(one.file), outcome, about) for one, outcome in both]))

@@ -20,11 +20,11 @@ from ...db.errors import DatabaseAway, OutcomeUnknown
 from ...db.task_states import Result
 from ...master.changes import validated
 from ...master.reading import change_of
-from ...master.rehearsal import Reactor, Rehearsal
+from ...master.rehearsal import CannotStart, Reactor, Rehearsal
 from ..base import to_datetime, to_instant
 from ..changes import Change
 from ..interface import StampFields
-from .errors import CannotBeMade, HarnessError, HookUnfinished
+from .errors import CannotBeMade, HarnessError, HookFailed, HookUnfinished
 from .factories import Factory, Maker, check_together, made_by
 from .looks import Buildset, Failed, Request, Skipped, buildset_of
 from .threads import ReactorUnderTest
@@ -186,7 +186,10 @@ class SchedulerHarness:
                 "a master is up and holds the schedulers; kill(), stop() or lapse() it first, or hand_over()"
             )
         with self._step():
-            self.rehearsal.boot()
+            try:
+                self.rehearsal.boot()
+            except CannotStart as error:
+                raise HookFailed(str(error)) from error.__cause__
 
     def kill(self) -> None:
         """The master is killed: no ``deactivate``, and what was not committed is lost. Nobody is active until ``take_over()``."""

@@ -410,3 +410,14 @@ def test_committing_late_changes_nothing(simulate, folder, monkeypatch):
     for outcome in outcomes:
         assert in_order(outcome["requested"]) == in_order(late["requested"])
         assert in_order(outcome["skipped"]) == in_order(late["skipped"])
+
+
+def test_a_plugin_whose_service_does_not_start_is_named(simulate, folder):
+    plugin(folder)
+    text = (folder / "mine.py").read_text()
+    (folder / "mine.py").write_text(
+        f"{text}\n    def startService(self):\n        super().startService()\n        raise OSError('no file')\n"
+    )
+    said = simulate(MINE + PLUGINS.format(file="./mine.py"))
+    assert said.code == 1 and said.out == ""
+    assert "master.yaml: startService of 'own' failed: OSError: no file; nothing was simulated" in said.err

@@ -705,3 +705,22 @@ def test_a_deactivation_that_raises_at_the_end_is_told_unless_the_test_has_faile
         pass
     with pytest.raises(ZeroDivisionError), SchedulerHarness(BadEnd):
         1 / 0  # noqa: B018
+
+
+def test_a_start_service_that_raises_is_told_and_leaves_the_harness_usable():
+    class BadService(Counting):
+        broken = False
+
+        def startService(self):
+            super().startService()
+            if type(self).broken:
+                raise OSError("no file")
+
+    with SchedulerHarness(BadService) as h:
+        h.kill()
+        BadService.broken = True
+        with pytest.raises(HookFailed, match="startService of 'counting' failed: OSError: no file"):
+            h.take_over()
+        BadService.broken = False
+        h.take_over()
+        assert h.active
