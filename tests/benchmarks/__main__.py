@@ -21,6 +21,7 @@ def main() -> None:
         *(["load", "changes", "--database", kind] for kind in ("postgresql", "sqlite")),
         *(["load", "startup", "--database", kind, *idle] for kind in ("postgresql", "sqlite")),
         *(["load", "ticks", "--database", kind] for kind in ("postgresql", "sqlite")),
+        ["load", "ticks", "--masters", "2"],
         ["simulate", *(["--days", "30", "--changes", "800"] if options.quick else [])],
     ]
     failed = []

@@ -16,6 +16,7 @@ from locum.db import changes, upgrading
 from locum.db.database import Database
 from locum.db.urls import DatabaseUrl
 from locum.master.changes import validated
+from locum.master.commands import main as commands
 from locum.master.process_main import real_clocks
 
 from .bench import Masters, Statements, connected, database, one, raw_commits_per_second, say, wait_for
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("what", choices=["changes", "startup", "ticks"])
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--masters", type=int, default=1, help="of 'ticks'")
     parser.add_argument("--idle", type=float, default=60.0)
     options = parser.parse_args()
     with database(options.database) as url:
@@ -161,8 +163,8 @@ def reconfigure(url: str, cursor: Any, masters: Masters, pid: int, options: argp
 
 
 def measure_ticks(url: str, options: argparse.Namespace) -> None:
-    """``n`` ticks due at one second: how late their buildsets are committed."""
-    when = time.gmtime(time.time() + 75)
+    """``n`` ticks due at one second, their schedulers spread over ``masters``: how late their buildsets are committed."""
+    when = time.gmtime(time.time() + 75 + 60 * (options.masters > 1))
     lines = "".join(
         f"  - {{ type: Nightly, name: p{i}, hour: {when.tm_hour}, minute: {when.tm_min}, builderNames: [unit] }}\n"
         for i in range(options.n)
@@ -170,10 +172,12 @@ def measure_ticks(url: str, options: argparse.Namespace) -> None:
     masters = Masters(HEAD.format(url=url) + lines)
     try:
         with connected(url) as cursor:
-            process = masters.start("m1")
+            processes = [masters.start(f"m{i + 1}") for i in range(options.masters)]
             wait_for(lambda: one(cursor, "SELECT count(*) FROM timers") >= options.n, 60, "all armed", 0.1)
+            if options.masters > 1:
+                spread(url, cursor, options)
             statements = Statements(url)
-            cpu = cpu_s(process.pid)
+            cpu = sum(cpu_s(process.pid) for process in processes)
             count = "SELECT count(*) FROM buildsets"
             wait_for(lambda: one(cursor, count) >= options.n, 200, "all ticks", 0.2)
             used = statements.since()
@@ -183,7 +187,8 @@ def measure_ticks(url: str, options: argparse.Namespace) -> None:
                 "lateness of ticks due in one second",
                 database=options.database,
                 n=options.n,
-                cpu_s=round(cpu_s(process.pid) - cpu, 2),
+                masters=options.masters,
+                cpu_s=round(sum(cpu_s(process.pid) for process in processes) - cpu, 2),
                 p50=round(late[len(late) // 2], 3),
                 p99=round(late[int(len(late) * 0.99)], 3),
                 max=round(late[-1], 3),
@@ -191,6 +196,19 @@ def measure_ticks(url: str, options: argparse.Namespace) -> None:
             )
     finally:
         masters.close()
+
+
+def spread(url: str, cursor: Any, options: argparse.Namespace) -> None:
+    """An even share for each master."""
+    assert commands.run(["--database", url, "rebalance"]) == 0
+    share = options.n // options.masters
+    fewest = (
+        "SELECT min(held) FROM (SELECT (SELECT count(*) FROM schedulers s WHERE s.incarnation = m.incarnation) AS held"
+        " FROM masters m WHERE m.state = 'up') AS of_each"
+    )
+    wait_for(lambda: one(cursor, fewest) >= share, 60, "an even share for each", 0.2)
+    wait_for(lambda: one(cursor, "SELECT count(*) FROM schedulers WHERE incarnation IS NULL") == 0, 60, "all held", 0.2)
+    time.sleep(5)  # their first turns; the ticks are due much later
 
 
 def cpu_s(pid: int) -> float:
