@@ -65,6 +65,11 @@ class SeatRecords:
     def scheduler_id(self) -> int:
         return self._tenure.id
 
+    @property
+    def in_turn(self) -> bool:
+        turn = self._tenure.open
+        return turn is not None and turn.seat.records is self
+
     def changes(self, most: int = MOST) -> Deferred[list[Change]]:
         rows = self._ask(changes.newest, most)
         return rows.addCallback(lambda rows: [change_of(row) for row in rows[::-1]])

@@ -65,6 +65,7 @@ class Messages:
         self._refs: list[QueueRef] = []
         self._watching = False
         self._looking = False
+        self._more = False
 
     def startConsuming(
         self, callback: Callable[..., Any], filter: Sequence[Any], persistent_name: str | None = None
@@ -110,6 +111,7 @@ class Messages:
 
     def _offer(self, news: News) -> None:
         """Something may be new."""
+        self._more = True
         if self._looking or not any(ref.callback for ref in self._refs):
             return
         self._looking = True
@@ -121,20 +123,33 @@ class Messages:
 
     async def _look(self, news: News) -> None:
         state = await self._scheduler.getState(_STATE, None)
-        if state is None or not _is_new(state, news):
-            return
+        self._more = state is not None and _is_new(state, news)
+        while self._more:
+            self._more = False
+            await self._note()
+
+    async def _note(self) -> None:
+        """A timer for each message, and how far that is, in one turn. What is read here is newer than what was noted last."""
+        records = self._master.records
+        news: News = await records.news()
         finished: list[Finished] = []
-        if "finished" in state:
-            finished = await self._master.records.finished_after(state["finished"])
+        state = await self._scheduler.getState(_STATE)
+        while "finished" in state:
+            after = finished[-1].number if finished else state["finished"]
+            finished += (found := await records.finished_after(after))
+            if not found:
+                break
         async with self._scheduler.turn():
-            state = await self._scheduler.getState(_STATE)
+            if state != await self._scheduler.getState(_STATE):  # a hook has begun to consume something else meanwhile
+                self._more = True
+                return
             topics = {(topic, event) for topic, event in state["topics"]}
+            wanted = topics & {one for ref in self._refs if ref.callback for one in ref.topics}
             due = to_datetime(self._master.now())
             for topic, event, number in _what_is_new(state, news, finished):
-                if (topic, event) in topics and any(
-                    ref.callback and (topic, event) in ref.topics for ref in self._refs
-                ):
+                if (topic, event) in wanted:
                     await self._scheduler.setTimer(f"{TIMER}{topic}.{number}.{event}", due)
+            self._more = self._more or state.get("change", news.change) < news.change
             await self._scheduler.setState(_STATE, state)
 
     # -- a message --------------------------------------------------------------------------------------------------

@@ -95,6 +95,10 @@ class Records(Protocol):
     def scheduler_id(self) -> int:
         """This scheduler's row."""
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether a turn of this instance is open: what is asked for now joins it."""
+
     def changes(self, most: int = MOST) -> Deferred[list[Change]]:
         """The newest ones, oldest first."""
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from locum.schedulers.compat import mq
 from locum.schedulers.testing import SchedulerHarness
 from locum.tests.support.written_for_buildbot import imported
 
@@ -21,6 +22,23 @@ def harness():
     yield make
     for one in made:
         one.close()
+
+
+def kill_at_commit(h, number, committed):
+    """The master is killed when its so-many-th turn from now is to be committed: before that, or after it."""
+    left = [number]
+
+    def commit(work):
+        left[0] -= 1
+        if left[0]:
+            return work()
+        h.rehearsal.commit = lambda work: work()
+        if committed:
+            work()
+        h.rehearsal.kill()
+        return None
+
+    h.rehearsal.commit = commit
 
 
 # -- schedulers of changes
@@ -87,6 +105,27 @@ def test_timers_in_memory_become_durable_ones_after_a_failover(harness):
     assert h.pending == {5: True}
     h.advance(61)
     assert [b.changes for b in h.buildsets][2:] == [(5,)] and not h.pending
+
+
+@pytest.mark.parametrize("committed", [False, True])
+def test_a_timer_in_memory_makes_one_turn_of_what_it_calls(harness, committed):
+    make = lambda: of_changes.AtMostScheduler("most", 3, builderNames=["unit"], branch="main", treeStableTimer=60)  # noqa: E731
+    h = harness(make)
+    h.change(branch="main")
+    kill_at_commit(h, 1, committed)
+    h.advance(60)
+    assert not h.active and (len(h.buildsets), h.pending) == ((1, {}) if committed else (0, {1: True}))
+    h.take_over()
+    h.advance(61)
+    assert [b.changes for b in h.buildsets] == [(1,)] and h.pending == {}
+
+
+def test_timers_may_have_names_of_several_parts(harness):
+    h = harness(lambda: of_changes.ProjectScheduler("per", builderNames=["unit"], treeStableTimer=60))
+    for project, branch in (("a", "x"), ("b", "x"), ("a", "y")):
+        h.change(project=project, branch=branch)
+    h.advance(60)
+    assert sorted(b.changes for b in h.buildsets) == [(1, 3), (2,)]
 
 
 def test_each_codebase_has_a_stamp_and_properties_keep_their_source(harness):
@@ -185,23 +224,6 @@ def test_one_that_waits_for_several_builders_goes_on_after_a_failover(harness):
     assert len(h.buildsets) == 1
 
 
-def kill_at_commit(h, number, committed):
-    """The master is killed when its so-many-th turn from now is to be committed: before that, or after it."""
-    left = [number]
-
-    def commit(work):
-        left[0] -= 1
-        if left[0]:
-            return work()
-        h.rehearsal.commit = lambda work: work()
-        if committed:
-            work()
-        h.rehearsal.kill()
-        return None
-
-    h.rehearsal.commit = commit
-
-
 @pytest.mark.parametrize("committed", [False, True])
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_kill_between_leaves_nothing_half_done(harness, number, committed):
@@ -230,6 +252,29 @@ def test_what_failed_is_asked_for_again_with_its_stamps(harness):
     assert again.external_id == str(first.id)
     h.finish(again, "failure")
     assert len(h.buildsets) == 1
+
+
+def test_news_that_are_old_bring_nothing_twice(harness):
+    h = harness(*feeders("a"), lambda: of_messages.ChangeLog("log", ["a"]))
+    h.change()
+    built = h["a"].buildsets[0]
+    old = h.result_of(lambda: h["log"].instance.master.records.news())
+    h.finish(built)
+    before = h["log"].state
+    h.result_of(lambda: h["log"].instance.setState("kept", 1))  # something to wait for
+    h["log"].instance.master.mq._offer(old)
+    h.advance(10)
+    assert {**h["log"].state, "kept": None} == {**before, "kept": None}
+
+
+def test_many_messages_at_once_all_come(harness, monkeypatch):
+    monkeypatch.setattr(mq, "_AT_ONCE", 3)
+    h = harness(lambda: of_messages.ChangeLog("log", ["a"]))
+    h.kill()
+    for _ in range(10):
+        h.change()
+    h.take_over()
+    assert [h.state[f"changes.{number}.new"] for number in range(1, 11)] == [1] * 10
 
 
 def test_every_message_comes_once_and_what_came_before_is_not_for_it(harness):

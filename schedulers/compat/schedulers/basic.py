@@ -32,22 +32,26 @@ class BaseBasicScheduler(base.BaseScheduler, new.BaseBasicScheduler):
         self._stable_timers: dict[Any, Any] = defaultdict(lambda: None)
 
     def getTimerNameForChange(self, change: Change) -> Any:
-        """Changes of the same name wait together; it must be JSON."""
-        return super().timerKey(change)
+        """Changes of the same name wait together: a text, or a tuple of JSON values."""
+        return _name_of(super().timerKey(change))
 
     def getChangeClassificationsForTimer(self, sched_id: int, timer_name: Any) -> Any:
         """The pending changes that a timer stands for."""
-        return self._pending_of(str(timer_name))
+        return self._pending_of(_key_of(timer_name))
 
-    def stableTimerFired(self, timer_name: Any) -> Any:
-        """Nothing has come for so long: a buildset of all that waits."""
-        return self._stable(timer_name)
+    @hook
+    async def stableTimerFired(self, timer_name: Any) -> None:
+        """Nothing has come for so long: a buildset of all that waits, in this turn or, if there is none, in one of its own."""
+        if self.master.records.in_turn:
+            await self._build(timer_name)
+        else:
+            async with self.turn():
+                await self._build(timer_name)
 
     # -- on what these rest -----------------------------------------------------------------------------------------
 
-    def timerKey(self, change: Change) -> str:
-        name = self.getTimerNameForChange(change)
-        return name if isinstance(name, str) else json.dumps(name)
+    async def _build(self, timer_name: Any) -> None:
+        await answered(super().gotTimer(_key_of(timer_name), self.now()))
 
     @hook
     async def _pending_of(self, key: str) -> dict[int, bool]:
@@ -55,21 +59,21 @@ class BaseBasicScheduler(base.BaseScheduler, new.BaseBasicScheduler):
         pending: dict[int, bool] = await self.getChangeClassifications()
         return {number: pending[number] for number in numbers if number in pending}
 
-    @hook
-    async def pendingFor(self, key: str) -> list[int]:
-        found: Mapping[int, bool] = await answered(self.getChangeClassificationsForTimer(self.serviceid, key))
-        return list(found)
+    def timerKey(self, change: Change) -> str:
+        return _key_of(self.getTimerNameForChange(change))
 
     @hook
-    async def _stable(self, timer_name: Any) -> None:
-        await answered(super().gotTimer(str(timer_name), self.now()))
+    async def pendingFor(self, key: str) -> list[int]:
+        name = _name_of(key)
+        found: Mapping[int, bool] = await answered(self.getChangeClassificationsForTimer(self.serviceid, name))
+        return list(found)
 
     @hook
     async def gotTimer(self, key: str, due: datetime) -> None:
         if key.startswith(TIMER):
             await super().gotTimer(key, due)
         else:
-            await answered(self.stableTimerFired(key))
+            await answered(self.stableTimerFired(_name_of(key)))
 
     @hook
     async def activate(self) -> None:
@@ -89,6 +93,16 @@ class BaseBasicScheduler(base.BaseScheduler, new.BaseBasicScheduler):
                 timer.cancel()
         done: Deferred[None] = super().deactivate()
         return done
+
+
+def _key_of(name: Any) -> str:
+    """The key of the durable timer of that name."""
+    return name if isinstance(name, str) else json.dumps(name)
+
+
+def _name_of(key: str) -> Any:
+    """The name of that key: what was a tuple is one again."""
+    return tuple(json.loads(key)) if key.startswith("[") else key
 
 
 class SingleBranchScheduler(BaseBasicScheduler, new.SingleBranchScheduler):

@@ -125,6 +125,19 @@ class AtMostScheduler(SingleBranchScheduler):
         return d
 
 
+class ProjectScheduler(AnyBranchScheduler):
+    """One timer for each project, whatever the branch."""
+
+    def getTimerNameForChange(self, change):
+        return (change.codebase, change.project)
+
+    @defer.inlineCallbacks
+    def getChangeClassificationsForTimer(self, sched_id, timer_name):
+        (codebase, project) = timer_name
+        found = yield self.master.db.schedulers.getChangeClassifications(sched_id, codebase=codebase, project=project)
+        return found
+
+
 class EveryCodebaseScheduler(AnyBranchScheduler):
     """One source stamp for each change's codebase, whichever these are."""
 
