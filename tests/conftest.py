@@ -85,7 +85,12 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a fresh database with the schema in place, of each kind in turn."""
-    if request.param == "sqlite":
+    yield from fresh_database(request.param, request, tmp_path)
+
+
+def fresh_database(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh database of that kind, which is gone afterwards."""
+    if kind == "sqlite":
         path = tmp_path / "locum.sqlite"
         shutil.copy(request.getfixturevalue("_sqlite_template"), path)
         yield f"sqlite:///{path}"

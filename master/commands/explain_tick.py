@@ -35,10 +35,10 @@ def of_scheduler(conn: Connection, name: str, due: int, reader: Reader) -> Expla
     about = description_of(descriptions.newest(conn, named.id).get(named.id), name)
     state_json = explaining.state(conn, named.id, STATE)
     grid = grid_in(state_json, name)
-    if about is None or grid is None:
-        raise Refused(f"scheduler {name!r} has never been active, so nothing is known of its times")
-    if about.times is None:
+    if about is not None and about.times is None:
         raise Refused(f"scheduler {name!r} is a {about.cls}, which has no times of its own")
+    if about is None or about.times is None or grid is None:
+        raise Refused(f"scheduler {name!r} has never been active, so nothing is known of its times")
     rule, began = _rule_then(conn, named.id, name, about.times, grid, due)
     starts = due if rule is None else start_of(rule, about.times.policy, name, due)
     told.value["starts"] = iso(starts)

@@ -1,5 +1,6 @@
 """``locum next``: what fires when, worked out from rules that real schedulers have left in a real database."""
 
+import itertools
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -15,9 +16,19 @@ from locum.schedulers.grid import PeriodicRule, due_times
 from locum.schedulers.recurrence import ScheduleCron, ScheduleInterval
 from locum.schedulers.recurrence_rules import OnceRule
 
+from ..conftest import fresh_database
 from ..contract.scene import registered
 from ..support.schedulers import Bench
 from .test_commands import Said
+
+on_both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+"""Where a statement is tried for the first time; the other tests would say the same there."""
+
+
+@pytest.fixture
+def database_url(request, tmp_path):
+    """A fresh database: SQLite, unless the test says ``on_both``."""
+    yield from fresh_database(getattr(request, "param", "sqlite"), request, tmp_path)
 
 
 @pytest.fixture
@@ -26,8 +37,11 @@ def cluster(database_url, tmp_path):
     benches = []
 
     def made(make, **options):
-        at = datetime.now(UTC).isoformat()
-        benches.append(Bench(tmp_path / "locum.sqlite", make, at=at, url=database_url, **options))
+        options.setdefault("at", datetime.now(UTC).isoformat())
+        benches.append(Bench(tmp_path / "locum.sqlite", make, url=database_url, **options))
+        first = 10 * len(benches) - 9
+        benches[-1]._incarnations = itertools.count(first)  # several share the database
+        benches[-1]._requests = itertools.count(first)
         return benches[-1].start()
 
     yield made
@@ -60,6 +74,7 @@ def in_days(n):
     return (datetime.now(UTC) + timedelta(days=n)).isoformat()
 
 
+@on_both
 def test_the_times_of_a_rule_are_told_over_the_asked_span_in_the_readers_zone(cluster, told):
     cluster(nightly())
     (one,) = told("next", "--json").json()["fires"]
@@ -74,6 +89,7 @@ def test_the_times_of_a_rule_are_told_over_the_asked_span_in_the_readers_zone(cl
     assert told("next", "nightly", "--timezone", "Europe/Berln").code == 2
 
 
+@on_both
 def test_stored_schedules_and_schedulers_are_told_together_soonest_first(cluster, told, database_url):
     cluster(lambda: Periodic("often", ["unit"], periodicBuildTimer="1h"))
     api = Schedules.connect(database_url, "ann")
@@ -93,6 +109,7 @@ def test_stored_schedules_and_schedulers_are_told_together_soonest_first(cluster
     assert said.code == 1 and "there is no" in said.err
 
 
+@on_both
 def test_what_is_paused_or_disabled_is_shown_as_such(cluster, told, database_url):
     b = cluster(nightly())
     api = Schedules.connect(database_url, "ann")
@@ -210,6 +227,7 @@ def test_a_rule_is_a_sentence_in_what_is_shown_of_its_schedule(told, db, databas
     assert "no times in the gap" in told("schedule", "show", "often", "--json").json()["clock_changes"]
 
 
+@on_both
 def test_a_thousand_times_a_thousand_schedules_cost_what_is_shown(told, db, database_url):
     db.write(register_builders, [("unit", None, "fail", "auto")])
     api = Schedules.connect(database_url, "ann")
