@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from operator import methodcaller
 from typing import Any
 from weakref import WeakSet
 
@@ -46,6 +47,7 @@ NEVER_S = math.inf
 MOST_AT_ONE_MOMENT = 20_000
 _PROCESS = members.Process("rehearsal", "rehearsal", "rehearsal", 1, 1)
 _LEASE_US = 10**15
+_time_of: Callable[[Any], float] = methodcaller("getTime")
 _STATES = {
     Result.SUCCESS: State.EXECUTED,
     Result.WARNINGS: State.EXECUTED,
@@ -81,8 +83,7 @@ class Time:
         """All that is to happen until then, each thing at its time; or until it is ``enough()``."""
         until_s = (until_us - self._start_us) / 1e6
         while not enough():
-            planned: Sequence[Any] = self.clock.getDelayedCalls()
-            next_s = min((call.getTime() for call in planned), default=math.inf)
+            next_s = min(map(_time_of, self.clock.getDelayedCalls()), default=math.inf)
             if next_s > self.clock.seconds() and self.before_moving():
                 continue
             self._set(min(next_s, until_s))
