@@ -1,4 +1,4 @@
-"""What code written for Buildbot asks of its master beyond what schedulers may: ``master.records`` of schedulers/compat."""
+"""What code written for Buildbot asks of its master beyond what schedulers may: ``master.records`` of schedulers/records.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred
 from ..db import changes, listings, records
 from ..db.buildsets import StampRow
 from ..schedulers.changes import Change
-from ..schedulers.compat.records import MOST, Buildset, Finished, Holder, News, Request
 from ..schedulers.interface import StampFields
+from ..schedulers.records import MOST, Buildset, Finished, Holder, News, Request
 from .reading import change_of
 from .surroundings import RemoteDatabase
 

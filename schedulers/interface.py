@@ -13,7 +13,7 @@ from .catchup import Skip
 from .changes import Change
 
 if TYPE_CHECKING:
-    from .compat.records import Records
+    from .records import Records
     from .stored import StoredSchedules
 
 

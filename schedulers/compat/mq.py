@@ -18,8 +18,8 @@ from twisted.python.failure import Failure
 from ..base import to_datetime
 from ..hooks import answered, begin
 from ..interface import NotActive
+from ..records import Finished, News
 from . import rows
-from .records import Finished, News
 
 TIMER = "mq:"
 _STATE = "mq"

@@ -7,9 +7,9 @@ from typing import Any
 
 from ..changes import Change as NewChange
 from ..interface import StampFields
+from ..records import Buildset, Holder, Request
 from .changes.changes import as_known, stamp_number
 from .process.results import number_of
-from .records import Buildset, Holder, Request
 from .times import seconds
 
 

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from ..changes import Change
-from ..interface import StampFields
+from .changes import Change
+from .interface import StampFields
 
 MOST = 1000
 """rows of one answer, unless it is asked for by id"""
