@@ -691,7 +691,7 @@ def test_it_works_in_trial(tmp_path):
     (tmp_path / "test_in_trial.py").write_text(TRIAL)
     done = subprocess.run(
         [sys.executable, "-m", "twisted.trial", "test_in_trial"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and "PASSED (successes=2)" in done.stdout, done.stdout + done.stderr
 
