@@ -9,6 +9,7 @@ import locum
 import pytest
 from locum.master.configuring import STANDARD, parameters
 from locum.schedulers import compat
+from locum.schedulers.compat.absent import INSTEAD
 
 ROOT = Path(locum.__file__).parent
 PAGE = (ROOT / "docs" / "from-buildbot.md").read_text()
@@ -45,6 +46,14 @@ def test_every_name_of_every_module_for_code_written_for_buildbot_is_listed():
         if names:
             offered[found.name.removeprefix(f"{compat.__name__}.")] = set(names)
     assert {name: listed.get(name) for name in offered} == offered
+
+
+def test_what_is_not_there_is_listed_with_what_to_use_instead():
+    listed = re.findall(
+        r"^\| (`[^|]+`) \| ([^|]+) \|$", PAGE.partition("| not there |")[2].partition("So does")[0], re.M
+    )
+    found = {name: why for names, why in listed for name in re.findall(r"`([\w.]+)`", names)}
+    assert found == INSTEAD
 
 
 def test_each_of_the_peer_s_defects_has_its_row_and_its_test():
