@@ -410,7 +410,13 @@ class Reader:
             assert code == 0, said.err
             return said.out
         done = subprocess.run(
-            ["bash", "-c", line], cwd=self.folder, env=self._environment(), capture_output=True, text=True, check=False
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
         assert done.returncode == 0, line + done.stdout + done.stderr
         return done.stdout

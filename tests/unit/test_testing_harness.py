@@ -512,7 +512,9 @@ def test_the_reactors_calls_follow_the_harness_and_threads_are_real():
 
 def test_a_scheduler_may_be_the_first_to_ask_for_a_reactor(tmp_path):
     (tmp_path / "first.py").write_text(FIRST)
-    done = subprocess.run([sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "first.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "{'answer': 5}\n"), done.stdout + done.stderr
 
 
