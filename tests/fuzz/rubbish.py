@@ -16,6 +16,8 @@ from locum.db import audit, holding, messages, orders, turns
 from locum.db.database import Database
 from locum.db.effects import Effects, NewBuildset, NewFailure, Stamp
 from locum.db.schema import metadata
+from locum.schedulers import Nightly
+from locum.schedulers.describing import description_of
 
 from ..contract.scene import change_numbers, execute, joined, refused, registered, standing_by
 
@@ -76,6 +78,9 @@ def every_rubbish() -> list[Rubbish]:
     return found
 
 
+TICKS = json.dumps({"rule": ["nightly", {"hour": 3}, "UTC"], "anchor": 1, "examined": 1_700_000_000_000_000})
+
+
 def fill(db: Database) -> None:
     """Something in every table that a command or a master reads."""
     joined(db, "m1")
@@ -95,12 +100,21 @@ def fill(db: Database) -> None:
         quick,
         terms[quick],
         begin_changes=True,
-        state={"seen": "1", "status": '{"ok": false, "text": "no answer"}'},
+        state={"seen": "1", "status": '{"ok": false, "text": "no answer"}', "ticks": TICKS},
+        about=(None, description_of(Nightly("quick", ["unit"], hour=3, timezone="UTC", onlyIfChanged=True), True)),
         timers={"tick": 1_700_000_000_000_000},
         classified={numbers["r1"]: True},
         buildsets=[
             NewBuildset(
-                1, "quick", "why", properties, (stamp,), ((10, builder, 0),), changes=(numbers["r1"],), due_at=5
+                1,
+                "quick",
+                "why",
+                properties,
+                (stamp,),
+                ((10, builder, 0),),
+                changes=(numbers["r1"],),
+                due_at=5,
+                cause="message:1",
             )
         ],
         failures={"timer:tick": NewFailure('{"timer": "tick", "due": 5}', 1, 60_000_000, "E")},

@@ -27,7 +27,9 @@ LOOKS = [
     "task list", "task show 10", "schedule list", "schedule show 1", "schedule next", "next",
 ]  # fmt: skip
 COMMANDS = [
-    *LOOKS, *(f"{look} --json" for look in LOOKS), "task log 10", "scheduler failures quick --retry all", "db check", "db check --json",
+    *LOOKS, *(f"{look} --json" for look in LOOKS), "next --calendar",
+    "explain 1", "explain quick", "explain buildset:1", "explain schedule:1",
+    "task log 10", "scheduler failures quick --retry all", "db check", "db check --json",
     "scheduler disable quick", "scheduler enable quick", "rebalance", "schedule pause 1", "schedule resume 1",
 ]  # fmt: skip
 SAMPLE = 60
