@@ -28,7 +28,7 @@ def next_step(overlap: Overlap, unfinished: int, waiting: int, *, in_line: bool 
     """What to do with a fire, and why it is skipped: ``unfinished`` runs have started, ``waiting`` ones wait for them.
 
     ``replace``: stop those, drop the waiting ones, and wait for the end of the stopped. ``in_line``: it was asked for
-    (a backfill), so it is never dropped: unless ``allow`` says otherwise, it waits for its turn.
+    (a backfill), so it is not dropped now: unless ``allow`` says otherwise, it waits for its turn.
     """
     if overlap == "allow" or not (unfinished or waiting):
         return "start", ""

@@ -216,6 +216,19 @@ def test_a_time_that_waits_is_accounted_for_and_a_backfilled_one_may_have_been_s
     assert "has 1 buildsets, and 2 records in all" in broken(unasked)[name]
 
 
+def test_a_backfilled_time_that_is_replaced_while_it_waits_has_a_record_for_each_time_that_it_was_asked_for(good):
+    name = "every_tick_is_accounted_for"
+    (skip,) = [k for k in good.skipped(ID["replace"], "ticks") if k.first == at(32)]
+    again = also(good, "skips", dataclasses.replace(skip, id=97))
+    assert "has 0 buildsets, and 2 records in all" in broken(again)[name]
+    order = OrderAsked(150, "b2", "backfill", "replace", {"key": "k2", "first": at(30), "last": at(35)})
+    assert name not in broken(told(again, order))
+    other = altered(told(again, order), "skips", lambda k: k.scheduler_id == ID["replace"], reason="it was disabled")
+    assert "has 0 buildsets, and 2 records in all" in broken(other)[name], (
+        "it was skipped twice, and not for a newer one"
+    )
+
+
 # -- tasks that nobody wants any more
 
 
