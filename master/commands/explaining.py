@@ -71,7 +71,10 @@ def held_by(holding: Holding | None, reader: Reader) -> tuple[dict[str, Any] | N
     }
     until = "until now" if holding.until is None else f"until {reader.at(holding.until)}"
     who = _who(holding.master, holding.incarnation)
-    return value, f"{who} held it under term {holding.term}, from {reader.at(holding.since)} {until} (why: {holding.why})"
+    return (
+        value,
+        f"{who} held it under term {holding.term}, from {reader.at(holding.since)} {until} (why: {holding.why})",
+    )
 
 
 def _who(master: str | None, incarnation: str | None) -> str:
