@@ -47,12 +47,13 @@ class Tools:
     news: NewsReader = field(init=False)
     """for code written for Buildbot"""
 
-    def __post_init__(self) -> None:
-        self.news = NewsReader(self.remote)
     overran: tuple[Tenure, float] | None = None
     """whose code has kept the reactor for ``long_s`` or more, and for how many seconds, until the watch takes it"""
     boottime: Callable[[], float] = lambda: 0.0
     long_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        self.news = NewsReader(self.remote)
 
     @contextlib.contextmanager
     def runs(self, tenure: Tenure) -> Iterator[None]:

@@ -106,7 +106,9 @@ class Bench:
         self._began_us = round(datetime.fromisoformat(at).timestamp() * 1e6)
         self.clocks = HostClocks(self.now_us, lambda: 10**9 + round(self.clock.seconds() * 1e6))
         self.url = url or f"sqlite:///{path}"
-        self.db = Database(DatabaseUrl.parse(self.url, path.parent), clocks=self.clocks, label="locum:bench", pool_size=3)
+        self.db = Database(
+            DatabaseUrl.parse(self.url, path.parent), clocks=self.clocks, label="locum:bench", pool_size=3
+        )
         pool = Pool(execute, lambda: None)
         self.surroundings = Surroundings(self.clock, self.clocks, execute, lambda name, size: pool)
         self.remote = RemoteUnderTest(self.db, self.surroundings)

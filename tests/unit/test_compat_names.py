@@ -277,7 +277,7 @@ def test_data_has_the_paths_that_schedulers_ask(asked):
     assert {s["name"] for s in get("schedulers")} == {"mine", "other"} and get("schedulers", 10**9) is None
     assert get("schedulers", ask(lambda m: m.db.schedulers.findSchedulerId("other")))["name"] == "other"
     assert get("builders", filters=[Filter("name", "eq", ["lint"])], fields=["name"]) == [{"name": "lint"}]
-    with pytest.raises(KeyError, match="there is no path .*workers.* here; there are builders"):
+    with pytest.raises(KeyError, match=r"there is no path .*workers.* here; there are builders"):
         get("workers")
 
 
