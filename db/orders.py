@@ -98,9 +98,6 @@ _LIVE = Statement(
     " FROM masters m WHERE m.state = 'up' ORDER BY m.name"
 )
 _STANDS_BY = Statement("SELECT incarnation FROM standby WHERE scheduler_id = :id")
-_MOVE = Statement(
-    "UPDATE schedulers SET incarnation = :target, term = term + 1, active_since = {now} WHERE id = :id AND enabled"
-)
 _HELD = Statement(
     "SELECT s.id, s.kind, s.name, s.incarnation FROM schedulers s JOIN masters m ON m.incarnation = s.incarnation"
     " WHERE s.enabled AND m.state = 'up'"
@@ -113,7 +110,7 @@ _LOCK_ROWS = Statement(
     "SELECT s.id FROM schedulers s JOIN {rows(id bigint, source text)} AS r ON r.id = s.id AND r.source = s.incarnation"
     " WHERE s.enabled ORDER BY s.id {lock_s}"
 )
-_MOVE_ALL = Statement(
+_MOVE = Statement(
     "UPDATE schedulers SET incarnation = r.target, term = schedulers.term + 1, active_since = {now}"
     " FROM {rows(id bigint, target text)} AS r WHERE schedulers.id = r.id"
     " AND EXISTS (SELECT 1 FROM masters m WHERE m.incarnation = r.target AND m.state = 'up') RETURNING schedulers.id"
@@ -247,7 +244,8 @@ def move(conn: Connection, name: str, to: str | None, who: str, reason: str = ""
         target = _target(row, to, live, able)
     if target.incarnation == row.incarnation:
         return Done(row.id, row.kind, row.name, False, master=target.name)
-    _MOVE(conn, id=row.id, target=target.incarnation)
+    if not _MOVE.with_rows(conn, [(row.id, target.incarnation)]).all():
+        raise Refused(f"master '{target.name}' has ended just now; {row} stays where it is")
     record_ownership(conn, [row.id], f"moved by {who}")
     audit.record(conn, who, f"move to {target.name}", str(row), reason)
     return Done(row.id, row.kind, row.name, True, master=target.name)
@@ -276,7 +274,7 @@ def rebalance(conn: Connection, who: str, reason: str = "") -> list[Move]:
         return []
     locked = _LOCK_ROWS.with_rows(conn, [(i, source) for i, (source, _) in sorted(wanted.items())]).scalars()
     rows = [(i, wanted[i][1]) for i in locked]
-    moved = sorted(_MOVE_ALL.with_rows(conn, rows).scalars())
+    moved = sorted(_MOVE.with_rows(conn, rows).scalars())
     record_ownership(conn, moved, f"rebalanced by {who}")
     audit.record(conn, who, "rebalance", f"{len(moved)} schedulers", reason)
     return [Move(held[i].kind, held[i].name, *(names[incarnation] for incarnation in wanted[i])) for i in moved]

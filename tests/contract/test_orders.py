@@ -4,6 +4,7 @@ import pytest
 from locum.db import audit, holding, listings, messages, orders
 from locum.db.effects import Effects
 from locum.db.naming import NotFound, Refused
+from sqlalchemy import text
 
 from .scene import change_numbers, execute, joined, refused, registered, standing_by, taken
 
@@ -182,6 +183,26 @@ def test_moving_where_nobody_can_run_it_is_refused(db):
     with pytest.raises(Refused, match="disabled"):
         db.write(orders.move, "off", "m1", "ann")
     assert row(db, ids[0])[2] == "m1"
+
+
+def test_a_move_to_a_master_that_is_lost_meanwhile_is_refused(db, monkeypatch):
+    """It was up when it was chosen; nobody is given to a master that is not there."""
+    (s,) = registered(db, "s")
+    joined(db, "m1")
+    joined(db, "m2")
+    taken(db, "m1", s)
+    standing_by(db, "m2", s)
+    before = row(db, s)
+
+    def lost_then(conn, *_):
+        chosen = next(m for m in orders._LIVE(conn) if m.name == "m2")
+        conn.execute(text("UPDATE masters SET state = 'lost' WHERE name = 'm2'"))
+        return chosen
+
+    monkeypatch.setattr(orders, "_target", lost_then)
+    with pytest.raises(Refused, match="'m2' has ended just now; scheduler 's' stays where it is"):
+        db.write(orders.move, "s", "m2", "ann")
+    assert row(db, s) == before
 
 
 def test_rebalancing_evens_out_and_a_second_time_moves_nothing(db):
