@@ -194,14 +194,17 @@ def test_a_move_to_a_master_that_is_lost_meanwhile_is_refused(db, monkeypatch):
     standing_by(db, "m2", s)
     before = row(db, s)
 
-    def lost_then(conn, *_):
-        chosen = next(m for m in orders._LIVE(conn) if m.name == "m2")
-        conn.execute(text("UPDATE masters SET state = 'lost' WHERE name = 'm2'"))
-        return chosen
+    def move(conn):
+        def lost_when_chosen(row, to, live, able):
+            conn.execute(text("UPDATE masters SET state = 'lost' WHERE name = 'm2'"))
+            return chosen(row, to, live, able)
 
-    monkeypatch.setattr(orders, "_target", lost_then)
+        monkeypatch.setattr(orders, "_target", lost_when_chosen)
+        orders.move(conn, "s", "m2", "ann")
+
+    chosen = orders._target
     with pytest.raises(Refused, match="'m2' has ended just now; scheduler 's' stays where it is"):
-        db.write(orders.move, "s", "m2", "ann")
+        db.write(move)
     assert row(db, s) == before
 
 
