@@ -78,7 +78,11 @@ def upgrade(conn: Connection) -> tuple[int | None, int]:
     One transaction, and one at a time: whoever comes second waits, and finds nothing left to do.
     """
     if conn.dialect.name == "postgresql":
+        # Whoever comes first may take longer than rows are waited for; statement_timeout bounds the wait all the same.
+        usual = conn.execute(text("SELECT current_setting('lock_timeout')")).scalar_one()
+        conn.execute(text("SELECT set_config('lock_timeout', '0', true)"))
         conn.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+        conn.execute(text("SELECT set_config('lock_timeout', :bound, true)"), {"bound": usual})
     before = versions(conn)
     if before is not None and before.schema_version >= schema.SCHEMA_VERSION:
         return before.schema_version, before.schema_version

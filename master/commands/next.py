@@ -28,6 +28,7 @@ from ..reading import policy_of, rule_and_start_of
 from .asking import time_given, zone_given, zone_name_or_default, zone_option
 from .opening import database_command, json_option
 from .output import either, iso, say, table
+from .output import local as local_time
 
 KINDS = ("scheduler", "change_source", "schedule")
 DEFAULT_LIMIT = 50
@@ -264,7 +265,7 @@ def next_(
         assert until is not None
         planned, stopped = days(found.sources, found.now, until, zone, most)
         if stopped is not None:
-            found.left_out.append(f"whatever comes after {_local(stopped, zone)}; --limit allows for more")
+            found.left_out.append(f"whatever comes after {local_time(stopped, zone)}; --limit allows for more")
         either(
             as_json,
             lambda: {**_head(found, zone_name, until), "days": [_day_json(day) for day in planned]},
@@ -318,14 +319,14 @@ def _fire_cells(fire: Fire, zone: Any) -> tuple[object, ...]:
     if fire.late:
         notes.insert(0, f"overdue: {fire.late} times wait for a master" if fire.late > 1 else "overdue")
     elif fire.starts != fire.due:
-        notes.append(f"its time is {_local(fire.due, zone)}, delayed by its jitter")
-    return (_local(fire.starts, zone), source.kind, source.label, source.text, "; ".join(notes) or None)
+        notes.append(f"its time is {local_time(fire.due, zone)}, delayed by its jitter")
+    return (local_time(fire.starts, zone), source.kind, source.label, source.text, "; ".join(notes) or None)
 
 
 def _alarm_cells(alarm: Alarm, zone: Any) -> tuple[object, ...]:
     timer = alarm.timer
     note = None if timer.master else ("nobody holds it now" if timer.enabled else "disabled")
-    return (_local(timer.due, zone), timer.kind.replace("_", " "), timer.scheduler, alarm.what, note)
+    return (local_time(timer.due, zone), timer.kind.replace("_", " "), timer.scheduler, alarm.what, note)
 
 
 def _show_calendar(found: Agenda, planned: Sequence[Day], zone: Any) -> None:
@@ -348,10 +349,6 @@ def _show_rest(found: Agenda) -> None:
         say(f"{len(found.idle) - _IDLE_AT_MOST} more do not fire: disabled, paused, or never active")
     for sentence in found.left_out:
         say(f"left out: {sentence}")
-
-
-def _local(us: int, zone: Any) -> str:
-    return to_datetime(us).astimezone(zone).isoformat(" ", "seconds")
 
 
 def _clock(us: int, zone: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import click
@@ -27,6 +27,14 @@ def moment(us: int | None) -> str:
     """A time for people: UTC to the second, '-' for none."""
     text = iso(us)
     return "-" if text is None else f"{text[:10]} {text[11:19]}Z"
+
+
+def local(us: int, zone: tzinfo) -> str:
+    """A time for people, in ``zone``, to the second."""
+    try:
+        return (_EPOCH + timedelta(microseconds=us)).astimezone(zone).isoformat(" ", "seconds")
+    except OverflowError:
+        return f"{us // 1_000_000}s"
 
 
 def span(us: int) -> str:

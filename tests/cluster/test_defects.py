@@ -177,7 +177,7 @@ def test_06_a_crash_between_tick_recorded_and_buildset_added_lost_the_tick(clust
     for victim in ("m1", "m2", "m1"):  # ticks so dense that each kill hits one in the making
         c.wait_held("tick")
         count = len(c.buildsets("tick"))
-        c.until(lambda n=count: len(c.buildsets("tick")) > n + 2, "it ticks")
+        c.until(lambda n=count: len(c.buildsets("tick")) > n + 4, "it ticks")
         c.kill(victim)
         c.start(victim)
     count = len(c.buildsets("tick"))

@@ -83,7 +83,7 @@ def test_a_time_of_hundreds_of_digits_is_refused_with_a_sentence() -> None:
 def test_a_key_that_stands_twice_behind_very_many_is_found_soon() -> None:
     keys = ",".join(f'"{n}":1' for n in range(200_000))
     with pytest.raises(BadChange, match="'7' stands twice"):
-        command._one(f'{{{keys},"7":2}}'.encode())
+        command.change_of_line(f'{{{keys},"7":2}}'.encode())
 
 
 def test_of_very_many_unknown_fields_the_first_are_named() -> None:

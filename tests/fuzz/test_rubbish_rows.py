@@ -88,10 +88,10 @@ def test_no_command_fails_without_a_sentence(
         ("buildsets", "properties_json", '{"a": 1}', "task show 10", "properties_json of buildset 1 is not a JSON object of"),
         ("buildsets", "properties_json", "", "buildset show 1", "properties_json of buildset 1 is not JSON"),
         ("tasks", "properties_json", "[]", "task show 10", "properties_json of task 10 is not a JSON object"),
-        ("scheduler_state", "value_json", "nul", "scheduler show quick --json", "state 'seen' of 'quick' is not JSON"),
+        ("scheduler_state", "value_json", "nul", "scheduler show quick --json", "state 'ticks' of 'quick' is not JSON"),
         ("schedules", "rule_json", '{"kind": []}', "schedule next 1", "schedule 1 cannot be read by this release: kind"),
         ("schedules", "start_json", "{", "schedule list --json", "start_json of the row of 'schedules' with id 1 is not JSON"),
-        ("timers", "due", "soon", "next", "key 'tick' is of type text, not integer"),
+        ("timers", "due", "soon", "scheduler show quick", "key 'tick' is of type text, not integer"),
         ("cluster", "oldest_compatible", "x", "status", "the versions in the table 'cluster' are not numbers"),
     ],
 )  # fmt: skip
