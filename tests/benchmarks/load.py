@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import signal
 import time
@@ -200,7 +202,8 @@ def measure_ticks(url: str, options: argparse.Namespace) -> None:
 
 def spread(url: str, cursor: Any, options: argparse.Namespace) -> None:
     """An even share for each master."""
-    assert commands.run(["--database", url, "rebalance"]) == 0
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert commands.run(["--database", url, "rebalance"]) == 0
     share = options.n // options.masters
     fewest = (
         "SELECT min(held) FROM (SELECT (SELECT count(*) FROM schedulers s WHERE s.incarnation = m.incarnation) AS held"
