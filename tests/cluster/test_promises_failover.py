@@ -54,6 +54,7 @@ def test_no_change_and_no_tick_is_lost_or_doubled_while_masters_are_killed_stopp
         c.until(lambda n=name: len(c.built(n)) >= wanted, f"{name} builds all {wanted}")
         truth.every_change_once(c, name, writers.acknowledged)
     truth.in_order(c, "count")
+    c.until(lambda: len(c.buildsets("tick")) > 5, "it ticks on")
     assert truth.every_tick_once(c, "tick") > 5
     truth.terms_only_rise(c)
 

@@ -150,7 +150,7 @@ BREAKAGES: dict[str, Breakage] = {
     "disabling without a new term": Breakage(
         _statement(orders, "_DISABLE", ("incarnation = NULL, term = term + 1", "incarnation = NULL")), "P1"
     ),
-    "moving without a new term": Breakage(_statement(orders, "_MOVE", ("term = term + 1, ", "")), "P1"),
+    "moving without a new term": Breakage(_statement(orders, "_MOVE", ("term = schedulers.term + 1, ", "")), "P1"),
     "lost by silence alone": Breakage(
         _other(membership.Membership, "_judge", _judge_by_silence),
         "P1",
