@@ -11,19 +11,18 @@ from sqlalchemy.engine import Connection
 from twisted.internet.defer import Deferred
 
 from ..config import MasterConfig
-from ..db import buildsets, cancelling, changes, holding, members, messages, orders, wakeups
+from ..db import buildsets, changes, holding, members, orders, wakeups
 from ..db.builders import BuilderRow, register_builders
 from ..db.database import Bounds, Database
 from ..db.errors import DatabaseError
 from ..db.holding import Registered
 from ..db.urls import DatabaseUrl
-from ..schedulers.interface import FailedTask
 from .activation import Activation, Standing
 from .alarms import Alarms
 from .announcer import Announcer
-from .answering import serving
 from .clock import DatabaseClock
 from .committer import AT_ONCE, Committer, Committers
+from .deliveries import Deliveries
 from .feed import Feed
 from .ids import IdBlock
 from .logs import Log
@@ -160,13 +159,17 @@ class Incarnation:
                 for _ in range(AT_ONCE[url.dialect])
             ]
         )
+
+        def more() -> None:
+            self._deliveries.pump_all()
+
         self.tools = Tools(
             reactor=reactor,
             remote=work,
             clock=self.clock,
             alarms=Alarms(reactor, self.clock),
-            changes=Feed(work, changes.after, change_of, self._pump_all),
-            finished=Feed(work, buildsets.finished_after, finished_of, self._pump_all),
+            changes=Feed(work, changes.after, change_of, more),
+            finished=Feed(work, buildsets.finished_after, finished_of, more),
             buildset_ids=IdBlock(work, "buildsets"),
             task_ids=IdBlock(work, "tasks"),
             committer=committer,
@@ -184,11 +187,12 @@ class Incarnation:
             on_freed=lambda: self.announcer.say({"schedulers"}),
             on_active=lambda tenure: self._messages.soon(),
         )
+        self._deliveries = Deliveries(self.activation, work, self.id)
         self._fallback = Loop(reactor, self._look_everywhere, FALLBACK_S, "fallback", first_s=FALLBACK_S)
-        self._feeds = Loop(reactor, self._read_feeds, FALLBACK_S * 2, "reading what is new", first_s=0.5)
+        self._feeds = Loop(reactor, self._deliveries.feeds, FALLBACK_S * 2, "reading what is new", first_s=0.5)
         self.tools.changes.ask = self.tools.finished.ask = self._feeds.soon
-        self._messages = Loop(reactor, self._read_messages, FALLBACK_S, "messages", first_s=0.5)
-        self._failed = Loop(reactor, self._read_failed, FALLBACK_S, "failed tasks", first_s=0.5)
+        self._messages = Loop(reactor, self._deliveries.messages, FALLBACK_S, "messages", first_s=0.5)
+        self._failed = Loop(reactor, self._deliveries.failed, FALLBACK_S, "failed tasks", first_s=0.5)
         self.tools.look_for_failed = self._failed.soon
         self._orders = Loop(reactor, self._read_orders, FALLBACK_S, "orders", first_s=0.5)
         self._cutter = Loop(reactor, self._cut, 1.0, "bounds", first_s=1.0)
@@ -352,37 +356,12 @@ class Incarnation:
             if tenure.stored is not None:
                 tenure.stored.look()
 
-    def _pump_all(self) -> None:
-        for tenure in list(self.activation.tenures.values()):
-            if tenure.changes.consuming or tenure.finished.consuming:
-                tenure.pump()
-
     async def _look_everywhere(self) -> None:
-        self._pump_all()  # one that lags may have failed to read; a clock that was set back may have held one up
+        self._deliveries.pump_all()  # one that lags may have failed to read; a clock that was set back may have held one up
         self._feeds.soon()
         self._messages.soon()
         self._orders.soon()
         self._household.woken({"tasks"})
-
-    async def _read_feeds(self) -> None:
-        await self.tools.changes.read()
-        await self.tools.finished.read()
-        await self.tools.news.read()
-
-    async def _read_messages(self) -> None:
-        if not self.activation.tenures:
-            return
-        for message in await self.databases.work.single(messages.waiting_for, self.id):
-            tenure = self.activation.tenures.get(message.scheduler_id)
-            if tenure is not None:
-                tenure.message(message.id, serving(message))
-
-    async def _read_failed(self) -> None:
-        wanting = [tenure for tenure in self.activation.tenures.values() if tenure.failed.consuming]
-        if wanting:
-            rows = await self.databases.work.single(cancelling.failed)
-            for tenure in wanting:
-                tenure.failed_tasks([FailedTask(row.id, row.builder, row.buildset_id, row.result) for row in rows])
 
     async def _read_orders(self) -> None:
         for order in await self.databases.work.single(orders.open_orders, self.id):

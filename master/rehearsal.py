@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.task import Clock
 
-from ..db import buildsets, cancelling, changes, holding, members, messages, orders, tasks, turns
+from ..db import buildsets, changes, holding, members, messages, orders, tasks, turns
 from ..db.builders import BuilderRow, register_builders
 from ..db.database import HostClocks
 from ..db.effects import NewChange, NewFailure
@@ -28,12 +28,11 @@ from ..db.errors import BadData
 from ..db.in_memory import open_in_memory
 from ..db.task_states import Result, State
 from ..schedulers.base import Clustered
-from ..schedulers.interface import FailedTask
 from .activation import Activation, Standing
 from .alarms import Alarms
-from .answering import serving
 from .clock import DatabaseClock
 from .committer import Committer
+from .deliveries import Deliveries
 from .feed import Feed
 from .ids import IdBlock
 from .loop import Loop
@@ -159,13 +158,17 @@ class RehearsedMaster:
         boottime_us = rehearsal.clocks.boottime_us()
         clock.heard(rehearsal.time.now_us(), boottime_us, boottime_us)
         self.committer = rehearsal.make_committer(self)
+
+        def more() -> None:
+            self._deliveries.pump_all()
+
         self.tools = Tools(
             reactor=self.reactor,
             remote=remote,
             clock=clock,
             alarms=Alarms(self.reactor, clock, NEVER_S),
-            changes=Feed(remote, changes.after, change_of, self._pump_all),
-            finished=Feed(remote, buildsets.finished_after, finished_of, self._pump_all),
+            changes=Feed(remote, changes.after, change_of, more),
+            finished=Feed(remote, buildsets.finished_after, finished_of, more),
             buildset_ids=IdBlock(remote, "buildsets"),
             task_ids=IdBlock(remote, "tasks"),
             committer=self.committer,
@@ -185,9 +188,10 @@ class RehearsedMaster:
             look_every_s=NEVER_S,
             save_every_s=NEVER_S,
         )
-        self._feeds = Loop(self.reactor, self._read_feeds, NEVER_S, "reading what is new")
-        self._messages = Loop(self.reactor, self._read_messages, NEVER_S, "messages")
-        self._failed = Loop(self.reactor, self._read_failed, NEVER_S, "failed tasks")
+        self._deliveries = Deliveries(self.activation, remote, name)
+        self._feeds = Loop(self.reactor, self._deliveries.feeds, NEVER_S, "reading what is new")
+        self._messages = Loop(self.reactor, self._deliveries.messages, NEVER_S, "messages")
+        self._failed = Loop(self.reactor, self._deliveries.failed, NEVER_S, "failed tasks")
         self.tools.changes.ask = self.tools.finished.ask = self._feeds.soon
         self.tools.look_for_failed = self._failed.soon
 
@@ -244,33 +248,6 @@ class RehearsedMaster:
     def _refused(self, tenure: Tenure, cause: str, failure: NewFailure) -> None:
         self.activation.note_failure(tenure, cause, failure)
         self._rehearsal.refused(tenure.name, cause, BadData(failure.error))
-
-    # -- as in Incarnation ------------------------------------------------------------------------------------------
-
-    def _pump_all(self) -> None:
-        for tenure in list(self.activation.tenures.values()):
-            if tenure.changes.consuming or tenure.finished.consuming:
-                tenure.pump()
-
-    async def _read_feeds(self) -> None:
-        await self.tools.changes.read()
-        await self.tools.finished.read()
-        await self.tools.news.read()
-
-    async def _read_messages(self) -> None:
-        if not self.activation.tenures:
-            return
-        for message in await self.remote.single(messages.waiting_for, self.name):
-            tenure = self.activation.tenures.get(message.scheduler_id)
-            if tenure is not None:
-                tenure.message(message.id, serving(message))
-
-    async def _read_failed(self) -> None:
-        wanting = [tenure for tenure in self.activation.tenures.values() if tenure.failed.consuming]
-        if wanting:
-            rows = await self.remote.single(cancelling.failed)
-            for tenure in wanting:
-                tenure.failed_tasks([FailedTask(row.id, row.builder, row.buildset_id, row.result) for row in rows])
 
     # -- threads ----------------------------------------------------------------------------------------------------
 

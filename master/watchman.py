@@ -271,8 +271,9 @@ class BlockWatch(_Thread):
         looked_at, used, waited = self._boottime(), _processor_s(), _waited_s()
         answered, ran = 0.0, 0.0
         while not self.stopped.wait(limit_s / 4):
-            passed, worked, kept = self._boottime() - looked_at, _processor_s() - used, _longest_wait(waited)
-            looked_at, used, waited = looked_at + passed, used + worked, _waited_s()
+            waited_before, waited = waited, _waited_s()
+            passed, worked, kept = self._boottime() - looked_at, _processor_s() - used, _longest(waited_before, waited)
+            looked_at, used = looked_at + passed, used + worked
             # Time in which others had the processor is nobody's fault here. If this thread stood still too, then the
             # interpreter's lock was kept, by computing; or the process was frozen, and it computed nothing.
             ran += worked if passed > limit_s else max(passed - kept, 0.0)
@@ -320,9 +321,9 @@ def _waited_s() -> dict[str, float]:
     return waited
 
 
-def _longest_wait(before: Mapping[str, float]) -> float:
+def _longest(before: Mapping[str, float], now: Mapping[str, float]) -> float:
     """Of all threads, the longest wait since ``before``: whoever holds the interpreter may be the one that waits."""
-    return max((waited - before.get(thread, 0.0) for thread, waited in _waited_s().items()), default=0.0)
+    return max((waited - before.get(thread, 0.0) for thread, waited in now.items()), default=0.0)
 
 
 def _next_in_ring(me: str, keys: Mapping[str, int]) -> str | None:

@@ -15,7 +15,7 @@ from ...db.stored import Unreadable, read_object
 from ...db.task_views import TaskLine
 from ...schedulers.overlapping import RUNS
 from ...schedulers.timed import TICK
-from .output import iso, local, span
+from .output import iso, local_time, span
 
 RECORDED, RECOMPUTED, NOT_RECORDED = "recorded", "recomputed", "not recorded"
 """How an answer is known: it is in the database; worked out now by the real code from what is in it; not at all."""
@@ -30,7 +30,7 @@ class Reader:
 
     def at(self, us: int | None) -> str:
         """A time in that zone."""
-        return "-" if us is None else local(us, self.zone)
+        return "-" if us is None else local_time(us, self.zone)
 
     def when(self, us: int) -> str:
         """A time, and how far it is from now."""

@@ -27,8 +27,7 @@ from ..coming import Day, Fire, Source, coming, days, first_of_each, total
 from ..reading import policy_of, rule_and_start_of
 from .asking import time_given, zone_given, zone_name_or_default, zone_option
 from .opening import database_command, json_option
-from .output import either, iso, say, table
-from .output import local as local_time
+from .output import either, iso, local_time, say, table
 
 KINDS = ("scheduler", "change_source", "schedule")
 DEFAULT_LIMIT = 50

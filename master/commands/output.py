@@ -29,7 +29,7 @@ def moment(us: int | None) -> str:
     return "-" if text is None else f"{text[:10]} {text[11:19]}Z"
 
 
-def local(us: int, zone: tzinfo) -> str:
+def local_time(us: int, zone: tzinfo) -> str:
     """A time for people, in ``zone``, to the second."""
     try:
         return (_EPOCH + timedelta(microseconds=us)).astimezone(zone).isoformat(" ", "seconds")
