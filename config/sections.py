@@ -5,12 +5,12 @@ Durations are seconds, sizes are bytes. The checks that need more than one key a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
 from .durations import format_duration
-from .faults import suggest
+from .faults import Place, place_of, suggest
 from .kinds import Choice, Duration, Flag, ListOf, Size, Text, Whole, Zone
 from .reader import Reader
 from .secret import MASK, Secret, carries_credentials, mask_credentials
@@ -50,6 +50,7 @@ class DatabaseSection:
     pool_size: int = setting(Whole(1, 100), "connections that one master keeps open for its work", 4)
     statement_timeout: float = setting(Duration(0.1, 3600), "the longest that one statement may take", 30.0)
     shown_url: str = ""
+    url_place: Place = field(default=Place("", 1, 1), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.url, Secret):
@@ -121,7 +122,7 @@ def read_database(node: Node, path: str, reader: Reader) -> DatabaseSection:
     wrong = _wrong_url(text)
     if wrong and pair:
         raise reader.fault(pair[1], f"{path}.url", *wrong)
-    return section
+    return replace(section, url_place=place_of(reader.faults.file, pair[1].at)) if pair else section
 
 
 def _wrong_url(url: str) -> tuple[str, str] | None:

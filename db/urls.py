@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from psycopg2 import ProgrammingError
+from psycopg2.extensions import parse_dsn
+
 # As libpq reads it: what stands before an '@' that stands before the first '/'. The other is of those who did not escape
 # a '/' in a password: libpq would take the password for a port, and say so in an error.
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):([^/]*)@")
@@ -14,6 +17,7 @@ _STRAY_PASSWORD = re.compile(
     r"(?<=://)([^/@:]*):([^@=]*)@"
 )  # if there is a '/' in it; asked for here, it would take long
 _LONGEST = 4096
+_ESCAPE = re.compile(r"%(?!00)[0-9A-Fa-f]{2}")
 _PASSWORD_PARAMETER = re.compile(r"(?i)([?&](?:ssl)?password=)[^&]*")
 
 
@@ -26,6 +30,21 @@ def without_password(url: str) -> str:
 
 def _has_stray_password(url: str) -> bool:
     return any("/" in found[2] for found in _STRAY_PASSWORD.finditer(url))
+
+
+def _refused_by_libpq(url: str) -> str:
+    """Why libpq cannot read ``url``; '' if it can. In our words: libpq's quote what it stumbles over, be it a password."""
+    if "%" in _ESCAPE.sub("", url):
+        return "has a '%' that stands for itself; write '%' as %25"
+    try:
+        ports = str(parse_dsn(url).get("port", "")).split(",")
+    except ProgrammingError as error:
+        quoted = re.search(r'invalid URI query parameter: "(\w+)"', str(error))
+        if quoted and "password" not in url.lower():
+            return f"has the option {quoted[1]!r}, which libpq does not know"
+        return "has something that libpq does not understand; write postgresql://USER@HOST:PORT/DATABASE?OPTION=VALUE"
+    wrong = [port for port in ports if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536)]
+    return "has a port that is no number from 1 to 65535" if wrong else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,8 @@ class DatabaseUrl:
                 " %2F and a space as %20"
             )
         if scheme in ("postgresql", "postgres", "postgresql+psycopg2") and colon:
+            if wrong := _refused_by_libpq(f"postgresql://{rest}"):
+                raise ValueError(f"the database's URL {wrong}")
             return cls("postgresql", shown, libpq=f"postgresql://{rest}")
         raise ValueError(
             f"{shown!r} is not a database that Locum knows; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"

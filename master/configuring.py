@@ -13,7 +13,8 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, cast
 
-from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, json_schema, suggest
+from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, Secret, json_schema, suggest
+from ..db.urls import DatabaseUrl
 from ..schedulers import basic, cancellers, dependent, force, timed, triggerable
 from ..schedulers.base import BaseScheduler, Clustered
 from ..schedulers.calendar import CALENDAR, Calendar
@@ -164,18 +165,30 @@ def built_in(config: MasterConfig) -> list[Wanted]:
 def check(config: MasterConfig) -> list[Fault]:
     """All faults that show only when plugins are imported and constructors are called."""
     found, faults = wanted(config, Catalogue())
+    faults += _url_faults(config)
     entries = entries_of(config)
+    # Two of one name are a fault already; each is told what is wrong with itself.
+    places = {(e.name, e.digest): e for e in (*config.change_sources, *config.schedulers)}
     made: dict[tuple[str, str], Clustered] = {}
     for one in found:
-        key = (one.kind, one.name)
-        fault = constructor_fault(one, entries[key])
+        fault = constructor_fault(one, places[one.name, one.digest])
         if fault is not None:
             faults.append(fault)
         else:
-            made[key] = one.make()
+            made[one.kind, one.name] = one.make()
     if len(made) == len(entries):  # else those that are missing would be said to be so as well
         faults += faults_among(config, made)
     return sorted(faults, key=lambda f: (f.place.line, f.place.column))
+
+
+def _url_faults(config: MasterConfig) -> list[Fault]:
+    """What only the database's driver knows to be wrong with its URL."""
+    url = config.database.url
+    try:
+        DatabaseUrl.parse(url.reveal() if isinstance(url, Secret) else url, config.base_dir)
+    except ValueError as error:
+        return [Fault(config.database.url_place, "database.url", str(error))]
+    return []
 
 
 def entries_of(config: MasterConfig) -> dict[tuple[str, str], Entry]:

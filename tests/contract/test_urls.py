@@ -22,9 +22,9 @@ def test_postgresql_urls_go_to_libpq_as_they_are(tmp_path, scheme):
     "url",
     [
         "postgresql://u:hush@h/db",
-        "postgresql://u:hush@h1,h2:5/db?x=1",
-        "postgresql://h/db?password=hush&x=1",
-        "postgresql://h/db?x=1&sslpassword=hush",
+        "postgresql://u:hush@h1,h2:5/db?connect_timeout=1",
+        "postgresql://h/db?password=hush&connect_timeout=1",
+        "postgresql://h/db?connect_timeout=1&sslpassword=hush",
         "postgresql://u:hush%40@h/db",
         "postgresql://:hush@h/db",
         "postgresql://u:hu:sh@h/db",
@@ -79,3 +79,21 @@ def test_what_is_neither_is_refused_with_the_cure_and_without_the_password(tmp_p
     with pytest.raises(ValueError, match="write sqlite:///FILE or postgresql://") as refused:
         DatabaseUrl.parse(url, tmp_path)
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("postgresql://u:100%hush@h/db", "write '%' as %25"),
+        ("postgresql://u:hush%00@h/db", "write '%' as %25"),
+        ("postgresql://u:p@h/db?sslmodee=require", "the option 'sslmodee', which libpq does not know"),
+        ("postgresql://h/db?password=x&hush=1", "something that libpq does not understand"),
+        ("postgresql://h/db?password=x&hush", "something that libpq does not understand"),
+        ("postgresql://u:p@h:hush/db", "a port that is no number from 1 to 65535"),
+        ("postgresql://u:p@h:5432,i:70000/db", "a port that is no number from 1 to 65535"),
+    ],
+)
+def test_what_libpq_would_refuse_is_refused_before_and_not_quoted(tmp_path, url, said):
+    with pytest.raises(ValueError) as refused:
+        DatabaseUrl.parse(url, tmp_path)
+    assert said in str(refused.value) and "hush" not in str(refused.value)

@@ -402,3 +402,24 @@ def test_trigger_steps_must_name_schedulers_that_can_be_triggered(faults, monkey
         "master.yaml:2:12: builder 'unit', step 0: 'p' is a Periodic; only Triggerable and NightlyTriggerable can be"
         " triggered",
     ]
+
+
+def test_of_two_schedulers_of_one_name_each_is_told_what_is_wrong_with_itself(folder, capsys):
+    (folder / "master.yaml").write_text(
+        HEAD
+        + "schedulers:\n"
+        + "  - {type: Periodic, name: a, periodicBuildTimer: -1, builderNames: [unit]}\n"
+        + "  - {type: Nightly, name: a, hour: 25, builderNames: [unit]}\n"
+    )
+    assert run(["check", "--config", str(folder / "master.yaml")]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r":4:\d+: schedulers\[0\].periodicBuildTimer: a duration cannot be negative", said)
+    assert re.search(r":5:\d+: schedulers\[1\].hour: 25 is out of range", said)
+
+
+def test_a_database_url_that_libpq_cannot_read_is_a_fault_at_its_place_without_the_password(folder, capsys):
+    (folder / "master.yaml").write_text("database:\n  url: 'postgresql://u:50%hush@h/db'\n")
+    assert run(["check", "--config", str(folder / "master.yaml")]) == 1
+    said = capsys.readouterr().err
+    assert ":2:8: database.url: the database's URL has a '%' that stands for itself; write '%' as %25" in said
+    assert "hush" not in said
