@@ -74,7 +74,10 @@ class _Checks:
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """A set of fire times. Values: two with the same arguments are equal."""
+    """A set of fire times. Values: two with the same arguments are equal.
+
+    Their rules are compared too: datetimes of one zone are equal where the clock shows one time twice.
+    """
 
     kind: ClassVar[str] = ""
 
@@ -158,7 +161,7 @@ class ScheduleOnce(Recurrence):
     """Once, at ``when``; without a time: when it is stored. A time in the past is refused when it is stored."""
 
     when: datetime | None = None
-    _rule: OnceRule | None = field(default=None, init=False, repr=False, compare=False)
+    _rule: OnceRule | None = field(default=None, init=False, repr=False)
 
     kind: ClassVar[str] = "once"
 
@@ -222,7 +225,7 @@ class _FromStart(Recurrence):
         start = check("start", _read_local_moment if local else _read_moment, self.start)
         end = None if self.end is None else check("end", _read_moment, self.end)
         if start is not None and end is not None:
-            if end < start:
+            if _instant(end) < _instant(start):  # two datetimes of one zone are compared by their wall clocks
                 check.faults.append(("end", f"{_spoken(end)} lies before the start, {_spoken(start)}"))
             end = end.astimezone(start.tzinfo)
         self._set(start=start, end=end)
@@ -243,7 +246,7 @@ class ScheduleInterval(_FromStart):
 
     interval: int = 0
     unit: Literal["seconds", "minutes", "hours", "days"] = "seconds"
-    _rule: BoundedRule = field(init=False, repr=False, compare=False)
+    _rule: BoundedRule = field(init=False, repr=False)
 
     kind: ClassVar[str] = "interval"
 
@@ -290,7 +293,7 @@ class ScheduleWeekly(_AtLocalTime):
     """At ``start``'s local time of day on ``days``: names or numbers (Monday = 0), or bits (Monday = bit 0)."""
 
     days: Any = ()
-    _rule: BoundedRule = field(init=False, repr=False, compare=False)
+    _rule: BoundedRule = field(init=False, repr=False)
 
     kind: ClassVar[str] = "weekly"
 
@@ -321,7 +324,7 @@ class ScheduleMonthlyAbsolute(_AtLocalTime):
     """At ``start``'s local time of day on ``day`` 1-31 of each month, or -1, its last; a shorter month: its last day."""
 
     day: int = 0
-    _rule: BoundedRule = field(init=False, repr=False, compare=False)
+    _rule: BoundedRule = field(init=False, repr=False)
 
     kind: ClassVar[str] = "monthly_absolute"
 
@@ -348,7 +351,7 @@ class ScheduleMonthlyRelative(_AtLocalTime):
 
     week: Any = 0
     day: Any = None
-    _rule: BoundedRule = field(init=False, repr=False, compare=False)
+    _rule: BoundedRule = field(init=False, repr=False)
 
     kind: ClassVar[str] = "monthly_relative"
 

@@ -317,3 +317,19 @@ def test_a_datetime_is_answered_in_the_zone_of_the_rule():
     assert found.isoformat() == "2026-07-01T03:00:00+02:00"
     with pytest.raises(ValueError, match="no zone"):
         rule.after(datetime(2026, 7, 1))
+
+
+def test_the_two_passes_of_a_repeated_hour_are_two_times():
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=BERLIN)
+    second = first.replace(fold=1)
+    earlier_on_the_wall = datetime(2026, 10, 25, 2, 10, tzinfo=BERLIN, fold=1)
+    spanning = ScheduleInterval(first, earlier_on_the_wall, 20, "minutes")
+    assert [f"{t:%H:%M %z}" for t in spanning.between(first - timedelta(1), second)] == [
+        "02:30 +0200",
+        "02:50 +0200",
+        "02:10 +0100",
+    ]
+    with pytest.raises(RecurrenceError, match="end: "):
+        ScheduleInterval(second, datetime(2026, 10, 25, 2, 40, tzinfo=BERLIN), 20, "minutes")
+    assert ScheduleOnce(first) != ScheduleOnce(second)
+    assert ScheduleInterval(first, None, 1, "hours") != ScheduleInterval(second, None, 1, "hours")
