@@ -65,6 +65,10 @@ def checked_codebases(codebases: Any) -> dict[str, dict[str, Any]]:
         unknown = sorted(str(key) for key in set(defaults) - _CODEBASE_KEYS)
         if unknown:
             raise ValueError(f"codebases: {name!r}: unknown key {unknown[0]!r}; known are repository, branch, revision")
+        for key, value in defaults.items():
+            number = key == "revision" and type(value) is int
+            if value is not None and not isinstance(value, str) and not number:
+                raise ValueError(f"codebases: {name!r}: {key}: expected text, got {value!r}")
         checked[name] = dict(defaults)
     if not checked:
         raise ValueError("codebases: expected at least one codebase, got none")

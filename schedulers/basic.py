@@ -10,6 +10,7 @@ from typing import Any, ClassVar, overload
 from ..config import parse_duration
 from .absolute_stamps import AbsoluteSourceStamps, flag_argument
 from .arguments import checked_importance
+from .base import Clustered
 from .changes import Change
 from .filters import NOT_GIVEN, ChangeFilter
 from .hooks import hook
@@ -42,6 +43,23 @@ def filter_argument(value: Any) -> ChangeFilter | None:
         except ValueError as error:
             raise ValueError(f"change_filter: {error}") from None
     raise ValueError(f"change_filter: expected a mapping such as {{branch: main}}, got {value!r}")
+
+
+def names_argument(name: str, value: Any) -> list[str | None] | None:
+    """A list of texts (None among branches is the default branch), None for None. ValueError names the argument."""
+    if value is None:
+        return None
+    one_by_one = isinstance(value, (list, tuple, set, frozenset))
+    if not one_by_one or not all(one is None or isinstance(one, str) for one in value):
+        raise ValueError(f"{name}: expected a list of names, got {value!r}")
+    return list(value)
+
+
+def reason_argument(value: Any, scheduler: Clustered) -> str:
+    """Why there is a buildset, for people to read; by default, that this scheduler asked for it. ValueError."""
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"reason: expected text, got {value!r}")
+    return value or f"The {type(scheduler).__name__} scheduler named {scheduler.name!r} triggered this build"
 
 
 def importance_argument(value: Any) -> Callable[[Change], Any] | None:
@@ -80,8 +98,7 @@ class BaseBasicScheduler(AbsoluteSourceStamps):
         self.change_filter = filter_argument(change_filter)
         self.fileIsImportant = importance_argument(fileIsImportant)
         self.onlyImportant = flag_argument("onlyImportant", onlyImportant)
-        kind = type(self).__name__
-        self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
+        self.reason = reason_argument(reason, self)
 
     def timerKey(self, change: Change) -> str:
         """Changes with the same key wait together."""
@@ -135,10 +152,9 @@ class SingleBranchScheduler(BaseBasicScheduler):
             raise ValueError("branch: it is required unless change_filter is given (null is the default branch)")
         if change_filter is not None and (branch is not NOT_GIVEN or categories is not None):
             raise ValueError("change_filter: give either it or branch and categories, not both")
-        if isinstance(categories, str):
-            raise ValueError(f"categories: expected a list of names, got {categories!r}")
+        category = names_argument("categories", categories) or None
         if change_filter is None:
-            change_filter = ChangeFilter(branch=branch, category=list(categories) if categories else None)
+            change_filter = ChangeFilter(branch=branch, category=category)
         super().__init__(name, builderNames, change_filter=change_filter, **kwargs)
 
 
@@ -156,11 +172,10 @@ class AnyBranchScheduler(BaseBasicScheduler):
     ) -> None:
         if change_filter is not None and (branches is not None or categories is not None):
             raise ValueError("change_filter: give either it or branches and categories, not both")
-        if isinstance(branches, str) or isinstance(categories, str):
-            raise ValueError("branches, categories: expected lists of names")
-        if change_filter is None and (branches is not None or categories):
-            branch: Any = NOT_GIVEN if branches is None else list(branches)
-            change_filter = ChangeFilter(branch=branch, category=list(categories) if categories else None)
+        branch: Any = names_argument("branches", branches)
+        category = names_argument("categories", categories) or None
+        if change_filter is None and (branch is not None or category):
+            change_filter = ChangeFilter(branch=NOT_GIVEN if branch is None else branch, category=category)
         super().__init__(name, builderNames, change_filter=change_filter, **kwargs)
 
     def timerKey(self, change: Change) -> str:

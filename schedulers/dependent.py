@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from .base import BaseScheduler, Clustered
+from .basic import reason_argument
 from .hooks import hook
 from .interface import FinishedBuildset
 
@@ -42,8 +43,7 @@ class Dependent(BaseScheduler):
             raise ValueError(f"passProperties: expected a list of properties' names, or true, got {passProperties!r}")
         self.upstream_name = found
         self.passProperties = names
-        kind = type(self).__name__
-        self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
+        self.reason = reason_argument(reason, self)
 
     def faultsAmong(self, others: Mapping[str, Clustered], builders: Set[str]) -> Iterator[tuple[str, str]]:
         """An upstream that nobody configured, and a chain of upstreams that comes back to its beginning."""

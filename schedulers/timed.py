@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from .base import to_datetime
-from .basic import duration_argument
+from .basic import duration_argument, reason_argument
 from .catchup import Policy, Skip, decide, skipped, start_of
 from .cron import CronRule
 from .cron_fields import CronError
@@ -44,8 +44,7 @@ class Timed(Overlapping):
         **kwargs: Any,
     ) -> None:
         super().__init__(name, builderNames, **kwargs)
-        kind = type(self).__name__
-        self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
+        self.reason = reason_argument(reason, self)
         grace_s = duration_argument("grace", grace)
         jitter_s = duration_argument("jitter", jitter) if jitter != 0 else 0.0
         if isinstance(catch_up_limit, bool) or not isinstance(catch_up_limit, int):
@@ -232,6 +231,8 @@ class CalendarTimed(Timed):
             raise ValueError(f"cron: give either it or {', '.join(given)}, not both")
         if cron is not None and not isinstance(cron, str):
             raise ValueError(f"cron: expected text such as '0 3 * * mon-fri', got {cron!r}")
+        if timezone is not None and (not isinstance(timezone, str) or not timezone):
+            raise ValueError(f"timezone: expected a time zone such as Europe/Berlin, got {timezone!r}")
         self.timezone = timezone
         self.calendar: Any = cron if cron is not None else {k: _plain(v) for k, v in given.items()}
         self._rules: dict[str, CronRule] = {}

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from .arguments import checked_properties, stamp_fields, with_source
 from .base import BaseScheduler
+from .basic import reason_argument
 from .catchup import Skip
 from .hooks import hook
 from .interface import SchedulerFault
@@ -23,8 +24,7 @@ class Triggerable(BaseScheduler):
 
     def __init__(self, name: str, builderNames: Any, reason: str | None = None, **kwargs: Any) -> None:
         super().__init__(name, builderNames, **kwargs)
-        kind = type(self).__name__
-        self.reason = reason or f"The {kind} scheduler named {name!r} triggered this build"
+        self.reason = reason_argument(reason, self)
 
     @hook
     async def trigger(

@@ -423,3 +423,27 @@ def test_a_database_url_that_libpq_cannot_read_is_a_fault_at_its_place_without_t
     said = capsys.readouterr().err
     assert ":2:8: database.url: the database's URL has a '%' that stands for itself; write '%' as %25" in said
     assert "hush" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "said"),
+    [
+        ("branch: x, reason: {secret: {env: HOME}}", "SingleBranchScheduler", "reason: expected text, got ***"),
+        ("periodicBuildTimer: 60, reason: yes", "Periodic", "reason: expected text, got True"),
+        ("reason: [a]", "Triggerable", "reason: expected text, got ['a']"),
+        ("upstream: u, reason: 0", "Dependent", "reason: expected text, got 0"),
+        ("branch: x, categories: 0", "SingleBranchScheduler", "categories: expected a list of names, got 0"),
+        ("branches: {a: b}", "AnyBranchScheduler", "branches: expected a list of names, got {'a': 'b'}"),
+        ("hour: 3, timezone: 0", "Nightly", "timezone: expected a time zone such as Europe/Berlin, got 0"),
+        ("hour: 3, timezone: ''", "Nightly", "timezone: expected a time zone such as Europe/Berlin, got ''"),
+        ("codebases: {'': {branch: 1.5}}", "Triggerable", "codebases: '': branch: expected text, got 1.5"),
+        (
+            "codebases: {'': {repository: {secret: {env: HOME}}}}",
+            "Triggerable",
+            "codebases: '': repository: expected text, got ***",
+        ),
+    ],
+)
+def test_what_could_only_fail_when_it_is_used_is_found_by_the_check(faults, arguments, kind, said):
+    (fault,) = faults(scheduler(arguments, kind))
+    assert fault.endswith(said)
