@@ -33,6 +33,7 @@ from .arguments import (
     to_json,
     with_source,
 )
+from .catchup import Skip
 from .changes import Change
 from .filters import AllOf, ChangeFilter
 from .hooks import answered, begin, hook
@@ -140,6 +141,8 @@ class Clustered(Service):
 
     def setTimer(self, key: str, due: datetime) -> Deferred[None]:
         """Set or move a durable alarm: ``gotTimer(key, due)`` will be called on whichever master owns this scheduler then."""
+        if self.active and type(self).gotTimer is Clustered.gotTimer:
+            raise NotImplementedError(f"{type(self).__name__} sets timers, but does not define gotTimer")
         return self.master.set_timer(checked_key(key), to_instant(due))
 
     def cancelTimer(self, key: str) -> Deferred[None]:
@@ -162,8 +165,13 @@ class Clustered(Service):
         return to_datetime(self.master.now())
 
     def gotTimer(self, key: str, due: datetime) -> Any:
-        """The timer of that key fell due at ``due`` (UTC). Setting it again here moves it to its next time."""
-        raise NotImplementedError(f"{type(self).__name__} sets timers, but does not define gotTimer")
+        """The timer of that key fell due at ``due`` (UTC). Setting it again here moves it to its next time.
+
+        Of a key that the class knows nothing of, it was set when the scheduler was of another class: a recorded skip.
+        """
+        at = to_instant(due)
+        why = f"timer {key!r} was set when this scheduler was of another class; a {type(self).__name__} has none such"
+        return self.master.record_skips([Skip(at, at, 1, why)])
 
 
 class BaseScheduler(Clustered):

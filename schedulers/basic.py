@@ -70,6 +70,9 @@ def importance_argument(value: Any) -> Callable[[Change], Any] | None:
         raise ValueError(str(error)) from None
 
 
+_ONE_FOR_ALL = "stable"
+
+
 class BaseBasicScheduler(AbsoluteSourceStamps):
     """Requests work for changes: without ``treeStableTimer`` each important one at once; with one, all since the last
     firing together, when nothing has come for so long. Subclasses say which changes share a timer."""
@@ -102,7 +105,7 @@ class BaseBasicScheduler(AbsoluteSourceStamps):
 
     def timerKey(self, change: Change) -> str:
         """Changes with the same key wait together."""
-        return "stable"
+        return _ONE_FOR_ALL
 
     @hook
     async def pendingFor(self, key: str) -> list[int]:
@@ -182,7 +185,25 @@ class AnyBranchScheduler(BaseBasicScheduler):
         return json.dumps([change.codebase, change.project, change.repository, change.branch])
 
     @hook
+    async def activate(self) -> None:
+        await super().activate()
+        due = self.timerDue(_ONE_FOR_ALL)
+        if due is not None:
+            await self._divide(due)
+
+    async def _divide(self, due: datetime) -> None:
+        """The one timer of a scheduler that has followed a single branch until now becomes one for each that waits."""
+        waiting = [number for number, important in self.master.classifications().items() if important]
+        keys = {self.timerKey(change) for change in await self.master.changes(waiting)}
+        if _ONE_FOR_ALL not in keys:  # else it is a subclass's own
+            await self.cancelTimer(_ONE_FOR_ALL)
+            for key in sorted(keys):
+                await self.setTimer(key, due)
+
+    @hook
     async def pendingFor(self, key: str) -> list[int]:
+        if not key.startswith("["):  # of a class that it was before
+            return []
         codebase, project, repository, branch = json.loads(key)
         return list(
             await self.getChangeClassifications(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from .base import to_datetime
+from .base import answered, to_datetime
 from .basic import duration_argument, reason_argument
 from .catchup import Policy, Skip, decide, skipped, start_of
 from .cron import CronRule
@@ -126,7 +126,8 @@ class Timed(Overlapping):
             await self.look_again()
             return
         if key != TICK:
-            raise ValueError(f"{type(self).__name__} knows no timer {key!r}")
+            await answered(super().gotTimer(key, due))
+            return
         # The instance is a fresh one after anything that did not commit, so what it remembers is what the database has.
         state = self._ticks
         decision = decide(
