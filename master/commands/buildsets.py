@@ -9,7 +9,7 @@ import click
 from ...db import requested
 from ...db.database import Database
 from ...db.requested import BuildsetLine
-from .opening import database_command, json_option
+from .opening import LIMIT, NUMBER, database_command, json_option
 from .output import either, fields, iso, moment, say, table
 
 
@@ -20,7 +20,7 @@ def buildset() -> None:
 
 @buildset.command("list")
 @click.option("--scheduler", metavar="NAME", help="Only those that this scheduler made.")
-@click.option("--limit", default=50, type=click.IntRange(1), show_default=True, help="How many of the newest.")
+@click.option("--limit", default=50, type=LIMIT, show_default=True, help="How many of the newest.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
 @database_command
@@ -46,7 +46,7 @@ def buildset_list(database: Database, scheduler: str | None, limit: int, everyth
 
 
 @buildset.command("show")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 @json_option
 @database_command
 def buildset_show(database: Database, number: int, as_json: bool) -> None:

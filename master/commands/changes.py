@@ -18,7 +18,7 @@ from ...db.database import Database
 from ...db.effects import NewChange
 from ...db.naming import Refused
 from ..changes import COMMENTS_LIMIT, BadChange, validated
-from .opening import database_command, json_option, reason_option, who, written
+from .opening import LIMIT, database_command, json_option, reason_option, who, written
 from .output import either, iso, moment, say, table, warn
 from .properties import PROPERTY_HELP, parsed
 
@@ -213,7 +213,7 @@ def _no_constant(name: str) -> None:
 
 
 @change.command("list")
-@click.option("--limit", default=50, type=click.IntRange(1), show_default=True, help="How many of the newest.")
+@click.option("--limit", default=50, type=LIMIT, show_default=True, help="How many of the newest.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
 @database_command

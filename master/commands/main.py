@@ -102,10 +102,18 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(f"the database does not answer: {error}; nothing was changed, try again later", AWAY)
     except DatabaseError as error:
         return _failed(str(error), FAILED)
+    except UnicodeEncodeError as error:
+        if error.object not in arguments:
+            return _defect(error)
+        return _failed(f"the argument {error.object!a} is not valid UTF-8", USAGE)
     except Exception as error:
-        if os.environ.get("LOCUM_DEBUG"):
-            raise
-        return _failed(f"defect: {type(error).__name__}: {error}; set LOCUM_DEBUG=1 for more, and report it", FAILED)
+        return _defect(error)
+
+
+def _defect(error: Exception) -> int:
+    if os.environ.get("LOCUM_DEBUG"):
+        raise error
+    return _failed(f"defect: {type(error).__name__}: {error}; set LOCUM_DEBUG=1 for more, and report it", FAILED)
 
 
 def _usage(error: click.UsageError) -> int:

@@ -41,6 +41,8 @@ database_option = click.option(
     "--database", "database_url", metavar="URL", help="The database, without a YAML file. Default: $LOCUM_DATABASE."
 )
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with who did it and when.")
+LIMIT = click.IntRange(1, 2**31 - 1)
+NUMBER = click.IntRange(0, 2**63 - 1)  # ids are 64 bits wide; what is beyond would be an error of the driver
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 
 

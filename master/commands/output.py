@@ -51,8 +51,16 @@ def span(us: int) -> str:
 
 def emit_json(value: object) -> None:
     """One JSON document on standard output; lone surrogates and foreign encodings are escaped."""
-    ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    click.echo(json.dumps(value, indent=2, ensure_ascii=ascii_only))
+    click.echo(json.dumps(value, indent=2, ensure_ascii=_ascii_only()))
+
+
+def emit_json_line(value: object) -> None:
+    """One of many JSON documents on standard output, each a line of its own."""
+    click.echo(json.dumps(value, ensure_ascii=_ascii_only()))
+
+
+def _ascii_only() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
 
 
 def say(line: str) -> None:

@@ -41,7 +41,7 @@ from .asking import (
     zone_name_or_default,
     zone_option,
 )
-from .opening import database_command, json_option, reason_option, who
+from .opening import LIMIT, NUMBER, database_command, json_option, reason_option, who
 from .output import either, emit_json, fields, iso, moment, say, table
 from .properties import PROPERTY_HELP, parsed
 from .twins import Twin
@@ -84,7 +84,7 @@ def schedule() -> None:
 @click.option("--property", "properties", multiple=True, metavar="NAME=VALUE", help=PROPERTY_HELP)
 @click.option("--priority", type=click.IntRange(-(2**31) + 1, 2**31 - 1), default=0, help="Higher goes first.")
 @click.option("--catch-up", type=click.Choice(("none", "one", "all")), default="one", show_default=True)
-@click.option("--catch-up-limit", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--catch-up-limit", type=LIMIT, default=100, show_default=True)
 @click.option("--grace", metavar="DURATION", help="A time that is older when it could be served is missed.")
 @click.option("--overlap", type=click.Choice(OVERLAPS), default="skip", show_default=True)
 @click.option(
@@ -242,8 +242,8 @@ def _find(conn: Any, which: str) -> ScheduleRow:
 
 @schedule.command("list")
 @click.option("--all", "ended", is_flag=True, help="Those that will never fire again, too.")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most so many.")
-@click.option("--after", type=click.IntRange(0), default=0, metavar="ID", help="From the one behind that number on.")
+@click.option("--limit", type=LIMIT, default=1000, show_default=True, help="At most so many.")
+@click.option("--after", type=NUMBER, default=0, metavar="ID", help="From the one behind that number on.")
 @json_option
 @database_command
 def schedule_list(database: Database, ended: bool, limit: int, after: int, as_json: bool) -> None:

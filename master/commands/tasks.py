@@ -13,9 +13,10 @@ from ...db import task_views
 from ...db.database import Database
 from ...db.errors import DatabaseAway
 from ...db.naming import NotFound
+from ...db.task_states import State
 from ...db.task_views import LogChunk, ShownTask, StepLine, TaskLine
-from .opening import database_command, json_option
-from .output import clean_output, either, emit_json, fields, iso, moment, say, table, warn
+from .opening import LIMIT, NUMBER, database_command, json_option
+from .output import clean_output, either, emit_json, emit_json_line, fields, iso, moment, say, table, warn
 
 _PIECES = 200
 _EVERY_S = 0.25
@@ -28,9 +29,16 @@ def task() -> None:
 
 @task.command("list")
 @click.option("--builder", metavar="NAME", help="Only this builder's.")
-@click.option("--buildset", type=int, metavar="ID", help="Only those of this buildset.")
-@click.option("--state", "states", multiple=True, metavar="STATE", help="Only those in this state; may be repeated.")
-@click.option("--limit", default=50, type=click.IntRange(1), show_default=True, help="How many of the newest.")
+@click.option("--buildset", type=NUMBER, metavar="ID", help="Only those of this buildset.")
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    type=click.Choice([state.value for state in State], case_sensitive=False),
+    metavar="STATE",
+    help="Only those in this state; may be repeated.",
+)
+@click.option("--limit", default=50, type=LIMIT, show_default=True, help="How many of the newest.")
 @click.option("--all", "everything", is_flag=True, help="All of them.")
 @json_option
 @database_command
@@ -48,7 +56,7 @@ def task_list(
         task_views.listing,
         buildset=buildset,
         builder=builder,
-        states=[state.lower() for state in states] or None,
+        states=list(states) or None,
         most=2**31 - 1 if everything else limit,
     )
     columns = ("id", "builder", "buildset", "state", "result", "master", "submitted", "started", "finished", "status")
@@ -63,7 +71,7 @@ def task_list(
 
 
 @task.command("show")
-@click.argument("number", type=int)
+@click.argument("number", type=NUMBER)
 @json_option
 @database_command
 def task_show(database: Database, number: int, as_json: bool) -> None:
@@ -92,22 +100,25 @@ def task_show(database: Database, number: int, as_json: bool) -> None:
 
 
 @task.command("log")
-@click.argument("number", type=int, required=False)
+@click.argument("number", type=NUMBER, required=False)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the task has ended.")
-@click.option("--attempt", type=click.IntRange(0), help="Of this attempt. Default: the last.")
-@click.option("--step", type=click.IntRange(0), help="Of this step only.")
+@click.option("--attempt", type=click.IntRange(0, 2**31 - 1), help="Of this attempt. Default: the last.")
+@click.option("--step", type=click.IntRange(0, 2**31 - 1), help="Of this step only.")
 @json_option
 @database_command
 def task_log(
     database: Database, number: int | None, follow: bool, attempt: int | None, step: int | None, as_json: bool
 ) -> None:
-    """The output of a task's commands. Without NUMBER: of the newest task that has begun."""
+    """The output of a task's commands.
+
+    Without NUMBER: of the newest task that has begun. With --json one object a line, as it comes.
+    """
     if number is None:
         number = _newest_begun(database)
     for chunk, headline in _chunks(database, number, attempt, step, follow):
         if as_json:
             pieces = {"attempt": chunk.attempt, "step": chunk.step, "sequence": chunk.sequence}
-            emit_json({**pieces, "at": iso(chunk.at), "text": chunk.text})
+            emit_json_line({**pieces, "at": iso(chunk.at), "text": chunk.text})
             continue
         if headline and step is None:
             say(headline)

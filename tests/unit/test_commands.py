@@ -343,6 +343,29 @@ def test_buildsets_and_tasks_are_listed_and_shown(locum, db):
     assert task["steps"] == [] and task["properties"] == {"scheduler": "quick"}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("buildset", "show", str(2**63)),
+        ("buildset", "list", "--limit", str(2**31)),
+        ("task", "show", str(2**64)),
+        ("task", "log", "-1"),
+        ("task", "list", "--buildset", "9" * 30),
+        ("task", "list", "--state", "quued"),
+        ("task", "list", "--builder", "\udcff"),
+        ("schedule", "list", "--after", "9" * 30),
+    ],
+)
+def test_what_no_database_could_hold_is_a_wrong_command_line(locum, line):
+    said = locum(*line)
+    assert said.code == 2 and "defect" not in said.err
+
+
+def test_the_largest_numbers_are_merely_not_there(locum):
+    assert "there is no task" in locum("task", "show", str(2**63 - 1)).err
+    assert "there is no buildset" in locum("buildset", "show", str(2**63 - 1)).err
+
+
 def test_the_log_of_a_task_comes_in_order_with_a_headline_for_each_step(locum, db):
     joined(db, "m1")
     a_buildset(db, 1)
@@ -363,6 +386,8 @@ def test_the_log_of_a_task_comes_in_order_with_a_headline_for_each_step(locum, d
     assert locum("task", "log", "10", "--attempt", "0").out == ""
     assert locum("task", "log", "11").code == 1
     assert locum("task", "log").out == text, "of the newest that has begun"
+    lines = [json.loads(line) for line in locum("task", "log", "10", "--json").out.splitlines()]
+    assert [line["text"] for line in lines] == ["one\n", "two\n", "three\n"]
 
 
 # -- reconfig
