@@ -24,14 +24,14 @@ from .explaining import NOT_RECORDED, RECOMPUTED, Explained, Reader, cause_of, h
 from .next import grid_in, rule_text
 from .output import iso, span
 
-_DEEDS_SPAN_US = 86_400_000_000
+_SECOND_US = 1_000_000
+_DEEDS_SPAN_US = 86_400 * _SECOND_US
 
 
 def of_scheduler(conn: Connection, name: str, due: int, reader: Reader) -> Explained:
     """A time of a scheduler. NotFound; Refused: it has no times, or they cannot be read."""
     named = naming.find(conn, name, "scheduler")
     (consumer,) = explaining.consumers(conn, named.id)
-    told = Explained({"what": "tick", "scheduler": name, "due_at": iso(due), "starts": iso(due)})
     about = description_of(descriptions.newest(conn, named.id).get(named.id), name)
     state_json = explaining.state(conn, named.id, STATE)
     grid = grid_in(state_json, name)
@@ -40,13 +40,20 @@ def of_scheduler(conn: Connection, name: str, due: int, reader: Reader) -> Expla
     if about is None or about.times is None or grid is None:
         raise Refused(f"scheduler {name!r} has never been active, so nothing is known of its times")
     rule, began = _rule_then(conn, named.id, name, about.times, grid, due)
+    due = _in_that_second(rule, due)
     starts = due if rule is None else start_of(rule, about.times.policy, name, due)
-    told.value["starts"] = iso(starts)
+    told = Explained({"what": "tick", "scheduler": name, "due_at": iso(due), "starts": iso(starts)})
     text = f"by code of {about.cls}" if rule is None else rule_text(rule)
     told.say("rule", text, f"time {reader.at(due)} of scheduler {name!r}: {text}")
     _judge(conn, told, consumer, about.times, rule, grid, began, due, starts, reader)
     _say_holder(conn, told, named, due, reader)
     return told
+
+
+def _in_that_second(rule: TimeRule | None, due: int) -> int:
+    """The time of the rule that people are shown as ``due``: to the second, where a grid began within one."""
+    found = None if rule is None or due % _SECOND_US else rule.after(due - 1)
+    return found if found is not None and found < due + _SECOND_US else due
 
 
 def _judge(
@@ -200,6 +207,7 @@ def of_schedule(conn: Connection, row: ScheduleRow, due: int, reader: Reader) ->
         policy, rule = policy_of(row), recurrence.rule
     except ValueError as error:
         raise Refused(f"{row} cannot be read by this release: {error}") from None
+    due = _in_that_second(rule, due)
     told = Explained({"what": "tick", "schedule": row.id, "name": row.name, "due_at": iso(due)})
     told.say("rule", recurrence.text(), f"time {reader.at(due)} of {row}: {recurrence.text()}")
     execution = explaining.execution_at(conn, row.id, due)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ...schedulers.try_jobs import LARGEST_JOB, TryJob
 from ..changes import properties_json
 from .force import ANSWER_TIMEOUT_S, completed, told
 from .opening import database_command, json_option, polled, who, written
-from .output import emit_json, say, warn
+from .output import clean_output, emit_json, say, warn
 from .properties import PROPERTY_HELP, parsed
 
 LARGEST_PATCH = LARGEST_JOB // 2
@@ -95,6 +95,8 @@ def try_(
         found = _Diff(_read(patch_file), base, None, "")
     else:
         found = _diff_of(checkout, base)
+        if found.left_out and not as_json:
+            warn(f"left out, because git does not know it: {_some(found.left_out)}; 'git add -N' adds it")
     if not found.patch:
         raise Refused(f"nothing differs from {found.base[:12]}; change something, or name another --base")
     if len(found.patch) > LARGEST_PATCH:
@@ -158,7 +160,7 @@ def _shown(job: TryJob, as_json: bool) -> int:
         emit_json(job.to_mapping())
         return 0
     say(f"{len(job.patch or b'')} bytes against {job.baserev}, branch {job.branch or '(the default one)'}")
-    say((job.patch or b"").decode("utf-8", "backslashreplace"))
+    click.echo(clean_output((job.patch or b"").decode("utf-8", "backslashreplace")), nl=False)
     return 0
 
 
@@ -173,8 +175,8 @@ def _checked(properties: dict[str, Any]) -> Mapping[str, Any]:
 class _Diff:
     """A diff, the commit that it is against, and what is known of where that is."""
 
-    def __init__(self, patch: bytes, base: str, branch: str | None, origin: str) -> None:
-        self.patch, self.base, self.branch, self.origin = patch, base, branch, origin
+    def __init__(self, patch: bytes, base: str, branch: str | None, origin: str, left_out: Sequence[str] = ()) -> None:
+        self.patch, self.base, self.branch, self.origin, self.left_out = patch, base, branch, origin, left_out
 
 
 def _diff_of(checkout: Path, base: str | None) -> _Diff:
@@ -199,7 +201,14 @@ def _diff_of(checkout: Path, base: str | None) -> _Diff:
         "--dst-prefix=b/",
     )
     patch = _git(root, "diff", *options, commit, "--")
-    return _Diff(patch, commit, branch or None, "" if mask_credentials(url) != url else url)
+    unknown = _git(root, "ls-files", "--others", "--exclude-standard", "-z").decode("utf-8", "replace")
+    left_out = [path for path in unknown.split("\0") if path]
+    return _Diff(patch, commit, branch or None, "" if mask_credentials(url) != url else url, left_out)
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(paths[:3]) + more
 
 
 def _asked(folder: Path, *arguments: str) -> str | None:

@@ -63,8 +63,11 @@ def test_an_uncommitted_diff_is_built_and_leaves_nothing_behind(cluster: Make, c
     (checkout / "gone").unlink()
     (checkout / "binary").write_bytes(bytes(range(255, -1, -1)))
     git(checkout, "add", "sub")
-    shown = c.quick("try", "try", "--checkout", str(checkout), "--dry-run").stdout
-    assert f"against {base}, branch main" in shown and "+new" in shown
+    (checkout / "notes").write_text("git does not know this one\n")
+    tried = c.quick("try", "try", "--checkout", str(checkout), "--dry-run")
+    assert f"against {base}, branch main" in tried.stdout and "+new" in tried.stdout.splitlines()
+    assert "left out, because git does not know it: notes;" in tried.stderr
+    (checkout / "notes").unlink()
     found = c.quick("try", "try", "--checkout", str(checkout / "sub"), "--comment", "please", "--wait")
     assert found.stdout.endswith(": success\n")
     said = log(c)

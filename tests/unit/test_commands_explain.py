@@ -414,6 +414,14 @@ def test_a_time_that_is_none(past, tick):
     assert reason == "not a time" and str(at(1).replace(tzinfo=None)) in text
 
 
+def test_a_time_is_found_by_the_second_that_people_are_shown(cluster, tick):  # noqa: F811
+    b = cluster(hourly(), at=(BEGAN + timedelta(milliseconds=400)).isoformat())
+    b.to(3600)
+    assert tick("often", at(1))[0][0] == "served"
+    assert tick("often", at(1) + timedelta(milliseconds=100))[0][0] == "not a time"
+    assert tick("often", at(1) - timedelta(seconds=1))[0][0] == "not a time"
+
+
 def test_a_time_of_a_rule_that_was_changed_since(past, tick, told):  # noqa: F811
     b = past(hourly())
     b.to(1.5 * 3600)
