@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from ...config.builders import StepSection
 from ...config.secret import Secret, mask_credentials
 from ...db.tasks import SourceStamp
+from ..sources.address import Address
 from .command import Ending
 from .rendering import UnknownProperty, render
 from .step_run import StepFailed, StepRun
@@ -242,8 +243,10 @@ class _Checkout:
         return await self.run.command(["git", *arguments], folder or self.folder, self._environment(), heard)
 
     def _environment(self) -> Mapping[str, str]:
-        settings = {**_SETTINGS, "remote.origin.url": self.source.url}
+        url, credentials, secrets = _apart(self.source.url)
+        settings = {**_SETTINGS, **credentials, "remote.origin.url": url}
         made = {
+            **secrets,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": PROTOCOLS,
             "GIT_CEILING_DIRECTORIES": str(self.folder.parent),  # never a repository around the work directory
@@ -267,6 +270,15 @@ def _patch(given: Mapping[str, Any]) -> tuple[bytes, int, str]:
     if not isinstance(subdir, str) or subdir.startswith(("/", "-")) or ".." in subdir.split("/"):
         raise StepFailed(f"the source stamp's patch is for {subdir!r:.80}, which is not a folder of the repository")
     return patch, level, subdir
+
+
+def _apart(url: str) -> tuple[str, Mapping[str, str], Mapping[str, str]]:
+    """(url without user and password, git settings, environment): git hands a URL on to its helpers' arguments."""
+    try:
+        address = Address.parse(url)
+    except ValueError:  # nothing that takes a password over HTTP
+        return url, {}, {}
+    return address.url, *address.credentials()
 
 
 def _full(branch: str | None) -> str:

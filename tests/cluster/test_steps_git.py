@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import threading
+from base64 import b64encode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from locum.config.secret import Secret
@@ -257,6 +262,31 @@ def test_hooks_of_the_work_directory_do_not_run(db, repository, build, tmp_path)
     tasks = build(stamp(repository), stamp(repository), steps=(git(), shell("mkdir -p .git/hooks; " + hook)))
     assert [t.task.result for t in tasks] == ["success", "success"]
     assert not (tmp_path / "PWNED").exists()
+
+
+def test_a_password_in_a_url_reaches_the_server_and_no_process_s_arguments(db, build):
+    asked, arguments = [], []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self):
+            for process in Path("/proc").glob("[0-9]*/cmdline"):
+                with contextlib.suppress(OSError):
+                    arguments.append(process.read_bytes())
+            asked.append(self.headers.get("Authorization"))
+            self.send_response(404 if asked[-1] else 401)
+            self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        build(stamp(f"http://user:hunter2%40x@127.0.0.1:{server.server_port}/app.git", "main"))
+        server.shutdown()
+    assert "Basic " + b64encode(b"user:hunter2@x").decode() in asked
+    assert any(b"remote-http" in one for one in arguments)
+    assert not any(b"hunter2" in one for one in arguments)
 
 
 @pytest.mark.parametrize("where", ["stamp", "step"])
