@@ -49,6 +49,7 @@ _COLUMNS = (
 )
 _FIND = Statement(_COLUMNS)
 _LOCK = Statement(_COLUMNS + " {lock}")
+_IS_SCHEDULE = Statement("SELECT count(*) FROM schedules WHERE name = :name AND ended_at IS NULL")
 _NAMES = Statement("SELECT name FROM schedulers WHERE :kind IS NULL OR kind = :kind ORDER BY name LIMIT 20000")
 
 
@@ -71,6 +72,8 @@ def _the_one(conn: Connection, statement: Statement, name: str, kind: str | None
     if rows:
         raise Refused(f"both a scheduler and a change source are named '{name}'; say which with --kind")
     called = (kind or "scheduler").replace("_", " ")
+    if _IS_SCHEDULE(conn, name=name).scalar_one():
+        raise NotFound(f"there is no {called} named '{name}', but a stored schedule; did you mean 'locum schedule'?")
     near = difflib.get_close_matches(name, list(_NAMES(conn, kind=kind).scalars()), n=1)
     cure = f"did you mean '{near[0]}'?" if near else "'locum scheduler list' shows those that a master has registered"
     raise NotFound(f"there is no {called} named '{name}'; {cure}")

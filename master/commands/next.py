@@ -111,7 +111,7 @@ def _named(conn: Connection, name: str | None, kind: str | None) -> tuple[naming
         except NotFound as error:
             fault = fault or error
     if one is None and schedule is None and fault is not None:
-        raise fault
+        raise fault if kind is not None else NotFound(f"{fault}; nor is there a stored schedule of that name or number")
     return one, schedule
 
 

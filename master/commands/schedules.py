@@ -42,7 +42,7 @@ from .asking import (
     zone_option,
 )
 from .opening import LIMIT, NUMBER, database_command, json_option, reason_option, who
-from .output import either, emit_json, fields, iso, moment, say, table
+from .output import clean, either, emit_json, fields, iso, moment, say, table
 from .properties import PROPERTY_HELP, parsed
 from .twins import Twin
 
@@ -391,6 +391,7 @@ def schedule_show(database: Database, which: str, as_json: bool) -> None:
 def schedule_next(database: Database, which: str | None, limit: int, zone_name: str | None, as_json: bool) -> None:
     """The coming times of one schedule; or of all, when each fires next."""
     shown = zone_given(zone_name_or_default(zone_name))
+    nothing = "nothing is due"
     if which is None:
         rows = database.read(schedules.coming, limit)
         found = [(t, row) for row in rows if (t := _next(row)) is not None]
@@ -402,11 +403,12 @@ def schedule_next(database: Database, which: str | None, limit: int, zone_name: 
         except ValueError as error:
             raise Refused(f"schedule {row.id} cannot be read by this release: {error}") from None
         found = [] if row.paused else [(t, row) for t in rule.between(after, 2**62, limit)]
+        nothing = f"{row} does not fire: {_state(row)}"
     lines = [(to_datetime(t).astimezone(shown).isoformat(), row.id, row.name, _text(row)) for t, row in found]
     either(
         as_json,
         lambda: [{"due": due, "schedule": i, "name": name, "text": text} for due, i, name, text in lines],
-        lambda: table(("due", "schedule", "name", "when"), lines, "nothing is due"),
+        lambda: table(("due", "schedule", "name", "when"), lines, clean(nothing)),
     )
 
 

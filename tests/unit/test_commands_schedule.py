@@ -125,7 +125,7 @@ def test_pause_resume_and_remove(cli):
     assert f"schedule {number} ('backup') is paused" in cli("schedule", "pause", "backup", "--reason", "holidays").out
     assert "already paused" in cli("schedule", "pause", number).out
     assert cli("schedule", "show", number, "--json").json()["paused_why"] == "holidays"
-    assert cli("schedule", "next", number).out == "nothing is due\n"
+    assert cli("schedule", "next", number).out == f"schedule {number} ('backup') does not fire: paused: holidays\n"
     assert "goes on" in cli("schedule", "resume", number).out
     assert "was not paused" in cli("schedule", "resume", number).out
     assert "is removed" in cli("schedule", "remove", "backup").out
@@ -212,6 +212,21 @@ def test_a_schedulers_name_given_to_schedule_is_recognised(cli, db):
     registered(db, "nightly")
     said = cli("schedule", "show", "nightly")
     assert said.code == 1 and "a scheduler 'nightly'; did you mean 'locum scheduler'?" in said.err
+
+
+@pytest.mark.parametrize("words", [("scheduler", "show"), ("scheduler", "run-now"), ("force",)])
+def test_a_schedules_name_given_to_scheduler_is_recognised(cli, words):
+    add(cli, "--cron", "0 3 * * *", "--name", "backup")
+    said = cli(*words, "backup")
+    assert said.code == 1 and "'backup', but a stored schedule; did you mean 'locum schedule'?" in said.err
+    cli("schedule", "remove", "backup")
+    said = cli(*words, "backup")
+    assert said.code == 1 and "stored schedule" not in said.err
+
+
+def test_a_name_that_is_neithers_is_said_to_be(cli):
+    said = cli("next", "nosuch")
+    assert said.code == 1 and "no scheduler named 'nosuch'" in said.err and "nor is there a stored schedule" in said.err
 
 
 def test_the_api_keeps_who_did_what(cli, db):
