@@ -530,6 +530,19 @@ def test_the_database_of_a_file_is_beside_it_wherever_one_stands(capsys, tmp_pat
 # -- the process
 
 
+def test_whoever_looks_at_a_cluster_needs_no_secrets_of_its_masters(capsys, tmp_path):
+    file = tmp_path / "master.yaml"
+    elsewhere = "builders: [{name: b, env: {T: {secret: {env: NOT_SET_HERE}}}, steps: [{shell: x}]}]\n"
+    file.write_text("database: {url: 'sqlite:///l.sqlite'}\n" + elsewhere)
+    assert bare(capsys, "db", "upgrade", "--config", str(file)).code == 0
+    assert bare(capsys, "change", "list", "--config", str(file)).code == 0
+    assert "NOT_SET_HERE" in bare(capsys, "check", "--config", str(file)).err
+    for wrong in ("", "databse: {url: 'sqlite:///l.sqlite'}\n", "database: {url: 'sqlite:///l.sqlite', x: 1}\n"):
+        file.write_text(wrong + elsewhere)
+        said = bare(capsys, "change", "list", "--config", str(file))
+        assert said.code == 1 and "NOT_SET_HERE" in said.err, "which database is meant is not sure"
+
+
 def test_the_exit_codes_are_in_the_help(capsys):
     said = bare(capsys, "--help")
     assert said.code == 0 and all(f"\n    {code}" in said.out for code in (0, 1, 2, 3, 130))
