@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain, zip_longest
 from typing import Any
 
-from .builders import BuilderSection
+from .builders import BuilderSection, StepSection
 from .entries import Entry
 from .faults import shown
 from .loader import MasterConfig, Plugin
@@ -121,11 +122,33 @@ def _values(item: Entry | BuilderSection) -> dict[str, Any]:
     return {field.name: getattr(item, field.name) for field in fields(item) if field.compare and field.name != "digest"}
 
 
-def _details(old: dict[str, Any], new: dict[str, Any]) -> tuple[ChangedSetting, ...]:
+def _details(old: Mapping[str, Any], new: Mapping[str, Any], within: str = "") -> tuple[ChangedSetting, ...]:
     names = sorted(old.keys() | new.keys())
-    pairs = [(name, old.get(name, _ABSENT), new.get(name, _ABSENT)) for name in names]
-    return tuple(ChangedSetting(name, a, b) for name, a, b in pairs if repr(a) != repr(b) or a != b)
+    found = (_changes(f"{within}{name}", old.get(name, _ABSENT), new.get(name, _ABSENT)) for name in names)
+    return tuple(chain.from_iterable(found))
+
+
+def _changes(name: str, old: Any, new: Any) -> Iterable[ChangedSetting]:
+    """What differs inside of a value, by its own name: of a long list people want to see the one thing that is new."""
+    if isinstance(old, StepSection) and isinstance(new, StepSection) and old.kind == new.kind:
+        old, new = _settings(old), _settings(new)
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return _details(old, new, f"{name}.")
+    if _holds_mappings(old) and _holds_mappings(new):
+        pairs = enumerate(zip_longest(old, new, fillvalue=_ABSENT))
+        return chain.from_iterable(_changes(f"{name}[{index}]", a, b) for index, (a, b) in pairs)
+    return [ChangedSetting(name, old, new)] if repr(old) != repr(new) or old != new else []
+
+
+def _settings(step: StepSection) -> dict[str, Any]:
+    return {field.name: getattr(step, field.name) for field in fields(step)}
+
+
+def _holds_mappings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, (Mapping, StepSection)) for item in value)
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, StepSection):
+        return f"{value.kind} step {shown(value.name)}"
     return _ABSENT if value is _ABSENT else shown(value)

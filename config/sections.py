@@ -79,7 +79,6 @@ class ClusterSection:
     turn_timeout: float = setting(
         Duration(0.1, 86_400), "the longest that a scheduler's code may react to a cause", 60.0
     )
-    name: str | None = setting(Text("a name", name=True), "the cluster's name, shown to people", None)
     calendar: bool = setting(
         Flag(),
         "whether the scheduler 'calendar', which serves stored schedules, is there without being written here",

@@ -37,9 +37,15 @@ def start_logging(stream: TextIO, style: str, level: str) -> None:
         except (OSError, ValueError):
             pass  # a full disk or a closed pipe must not stop a master
 
-    _TXAIO.set_global_log_level(level)
+    set_level(level)
     observer: Any = observe
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
+
+
+def set_level(level: str) -> None:
+    """Log from ``level`` on: at once, whatever has been logged before."""
+    _TXAIO.use_twisted()
+    _TXAIO.set_global_log_level(level)
 
 
 def _time(event: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ import time
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred, fail
@@ -19,7 +19,7 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from ..config import ConfigError, MasterConfig, load
+from ..config import ConfigError, Fault, MasterConfig, Place, load
 from ..db import fail_points
 from ..db.database import HostClocks
 from ..db.errors import DatabaseAway
@@ -70,6 +70,18 @@ def real_surroundings(reactor: Any) -> Surroundings:
     return Surroundings(reactor, clocks, general.in_thread, new_pool)
 
 
+def _log_stream(config: MasterConfig) -> TextIO:
+    """Where the log goes; a relative path begins at the file's folder. ConfigError: it cannot be written."""
+    if not config.log.file:
+        return sys.stderr
+    path = config.base_dir / config.log.file
+    try:
+        return open(path, "a", buffering=1)
+    except OSError as error:
+        what = f"{path} cannot be written: {error.strerror}"
+        raise ConfigError([Fault(Place(config.file, 1, 1), "log.file", what, "name another file")]) from None
+
+
 def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     """Run a master until SIGTERM or SIGINT; the exit code: 0 stopped, 1 it could not start or had to end."""
     reactor: Any = the_reactor
@@ -78,7 +90,7 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     gc.set_threshold(50_000, 50, 50)
     # A thread that has its answer from the database must not wait long for a reactor that is busy with turns.
     sys.setswitchinterval(0.001)
-    stream = open(config.log.file, "a", buffering=1) if config.log.file else sys.stderr  # noqa: SIM115
+    stream = _log_stream(config)
     start_logging(stream, config.log.format, config.log.level)
     notifier = Notifier.from_environment(os.environ)
     environ = dict(os.environ)

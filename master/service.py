@@ -21,7 +21,7 @@ from ..schedulers.comparing import compared
 from .activation import NotConfigured, Standing, bounded
 from .configuring import Catalogue, Wanted, built_in, constructor_fault, entries_of, faults_among, wanted
 from .incarnation import Accusation, Incarnation, lease_times, pause
-from .logs import Log
+from .logs import Log, set_level
 from .loop import Loop
 from .membership import wait_for_name
 from .process import proved_dead, this_process
@@ -39,6 +39,7 @@ JOINING_S = 2.0
 """how long a stop waits for a joining that is under way, so as to take it back"""
 SLICE = 200
 LIVE_SETTINGS = ("cluster.", "tasks.", "log.level")
+RESTART_SETTINGS = ("cluster.crash_hint",)
 
 
 class CannotStart(Exception):
@@ -476,7 +477,7 @@ class Master:
         lines = [
             f"{setting.name}: restart needed"
             for setting in difference.settings
-            if not setting.name.startswith(LIVE_SETTINGS)
+            if not setting.name.startswith(LIVE_SETTINGS) or setting.name in RESTART_SETTINGS
         ]
         return lines + [
             f"plugin {target}: restart needed, Python is not reloaded" for target in self._catalogue.restart_needed
@@ -495,6 +496,8 @@ class Master:
             builders = [(b.name, b.max_parallel, b.on_lost, b.archive, b.collapse_requests) for b in new.builders]
             registered, self._builder_ids = await incarnation.register(rows, builders)
             self._registered = {**old_ids, **{key: row.id for key, row in registered.items()}}
+        if new.log.level != self.config.log.level:
+            set_level(new.log.level)
         self._setup, self.config = setup, new
         ids = self._registered
         for key in removed:

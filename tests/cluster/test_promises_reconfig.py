@@ -177,13 +177,14 @@ def test_builders_and_lease_change_live(cluster: Make) -> None:
     c.wait_held("quick")
     c.configure(
         "m1",
-        cluster={"lease": "9s", "heartbeat": "400ms"},
+        cluster={"lease": "9s", "heartbeat": "400ms", "crash_hint": "off"},
         builders=single(("unit", "new")),
         schedulers=[branch("quick", builderNames=["unit", "new"])],
         database={"url": c.url, "pool_size": 7},
     )
     lines = c.json("reconfig")["masters"]["m1"]["lines"]
     assert any("pool_size" in line and "restart" in line for line in lines)
+    assert "cluster.crash_hint: restart needed" in lines
     assert not any("lease" in line and "restart" in line for line in lines)
     c.until(lambda: c.up()["m1"].lease_left > 6_000_000, "the longer lease is in force")
     c.wait_held("quick")

@@ -54,7 +54,7 @@ def test_what_was_added_removed_and_changed_is_told_by_name():
     assert difference.change_sources.removed == ("app",)
     lines = difference.lines()
     assert lines[0] == "- change source app"
-    assert lines[1].startswith("~ builder b: steps: ")
+    assert lines[1] == "~ builder b: steps[0]: shell step 'make' -> git step 'git'"
     assert lines[2:] == ["+ scheduler four", "- scheduler two", "~ scheduler one: m: (not given) -> 'x', n: 1 -> 2"]
 
 
@@ -94,3 +94,18 @@ def test_one_changed_of_ten_thousand_is_found():
     old = read("schedulers:\n" + "\n".join(lines))
     lines[5000] = "- {type: P, name: p5000, n: 0}"
     assert compare(old, read("schedulers:\n" + "\n".join(lines))).lines() == ["~ scheduler p5000: n: 5000 -> 0"]
+
+
+def test_inside_a_long_value_the_one_thing_that_differs_is_told():
+    old = """\
+builders: [{name: b, steps: [{shell: [make, test]}, {shell: [echo, a]}, {git: {}}], env: {A: x, B: y}}]
+schedulers: [{type: P, name: s, filters: [{a: 1, b: 2}, {a: 3}], builderNames: [b]}]
+"""
+    new = """\
+builders: [{name: b, steps: [{shell: [make, test], timeout: 5m}, {shell: [echo, a]}], env: {A: x, B: z}}]
+schedulers: [{type: P, name: s, filters: [{a: 1, b: 4}, {a: 3}, {a: 5}], builderNames: [b]}]
+"""
+    assert compare(read(old), read(new)).lines() == [
+        "~ builder b: env.B: 'y' -> 'z', steps[0].timeout: 1200.0 -> 300.0, steps[2]: git step 'git' -> (not given)",
+        "~ scheduler s: filters[0].b: 2 -> 4, filters[2]: (not given) -> {'a': 5}",
+    ]

@@ -161,7 +161,7 @@ def test_secrets_cannot_stand_where_they_would_be_shown(tmp_path):
         f"builders: [{{name: b, steps: [git: {{}}], properties: {{a: [{secret}]}}}}]",
         f"builders: [{{name: b, steps: [shell: [echo, {secret}]]}}]",
         f"builders: [{{name: {secret}, steps: [git: {{}}]}}]",
-        f"cluster: {{name: {secret}}}",
+        f"master: {{name: {secret}}}",
     ):
         assert "a secret cannot stand here" in faults_of(text, tmp_path, T="hunter2")
 

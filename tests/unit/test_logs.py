@@ -6,7 +6,7 @@ import sys
 
 PROGRAM = """
 import io, sys
-from locum.master.logs import Log, start_logging
+from locum.master.logs import Log, set_level, start_logging
 
 class Full(io.StringIO):
     def write(self, text):
@@ -20,6 +20,9 @@ start_logging(stream, sys.argv[1], sys.argv[2])
 job = Job()
 for level in ("debug", "info", "warn", "error"):
     getattr(job.log, level)("{what} said: {text}", what=level, text="a {brace} and\\nanother line")
+if "later" in sys.argv:
+    set_level(sys.argv[-1])
+    job.log.debug("now said: {text}", text="more")
 print("still here")
 """
 
@@ -49,6 +52,11 @@ def test_json_lines_are_one_object_each_whatever_the_text():
 def test_the_level_is_where_it_begins():
     assert len([line for line in said("human", "debug") if " said: " in line]) == 4
     assert len([line for line in said("human", "error") if " said: " in line]) == 1
+
+
+def test_the_level_can_change_while_a_master_runs():
+    lines = [line for line in said("human", "error", "later", "debug") if "said: " in line]
+    assert [line.split()[1] for line in lines] == ["error", "debug"]
 
 
 def test_a_full_disk_does_not_stop_anybody():

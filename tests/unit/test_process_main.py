@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 
-from locum.master.process_main import real_surroundings
+import pytest
+from locum.config import ConfigError, parse
+from locum.master.process_main import _log_stream, real_surroundings
 from twisted.internet.epollreactor import EPollReactor
 
 
@@ -21,3 +23,14 @@ def test_the_reactor_keeps_its_timers_by_a_clock_that_nobody_can_set() -> None:
     reactor.callLater(0.01, lambda: (fired.append(surroundings.boottime()), reactor.stop()))
     reactor.run(installSignalHandlers=False)
     assert fired and fired[0] - now < 5.0
+
+
+def test_the_log_s_file_lies_beside_the_configuration_and_one_that_cannot_be_written_is_said(tmp_path) -> None:
+    def configured(name: str):
+        return parse(f"log: {{file: '{name}'}}".encode(), "master.yaml", {}, tmp_path)
+
+    with _log_stream(configured("l.log")) as stream:
+        stream.write("x")
+    assert (tmp_path / "l.log").read_text() == "x"
+    with pytest.raises(ConfigError, match=r"log.file: .*/none/l.log cannot be written: No such file or directory"):
+        _log_stream(configured("none/l.log"))
