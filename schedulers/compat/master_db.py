@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
-from ..interface import SchedulerFault
+from ..hooks import begin
+from ..interface import SchedulerFault, StampFields
 from .absent import sentence
 from .changes.changes import Change, chdict_of
 from .process.results import number_of
@@ -31,13 +32,15 @@ class _Part:
 
 
 class Databases:
-    """``schedulers``, ``changes``, ``state``, ``buildsets``, ``builders``."""
+    """``schedulers``, ``changes``, ``state``, ``buildsets``, ``buildrequests``, ``sourcestamps``, ``builders``."""
 
     def __init__(self, scheduler: Any, master: Any) -> None:
         self.schedulers = Schedulers(scheduler, master)
         self.changes = Changes(scheduler, master)
         self.state = State(scheduler, master)
         self.buildsets = Buildsets(scheduler, master)
+        self.buildrequests = BuildRequests(scheduler, master)
+        self.sourcestamps = SourceStamps(scheduler, master)
         self.builders = Builders(scheduler, master)
 
     def __getattr__(self, name: str) -> Any:
@@ -211,6 +214,57 @@ class Buildsets(_Part):
         return found.addCallback(
             lambda found: {name: tuple(pair) for one in found for name, pair in one.properties.items()}
         )
+
+
+class BuildRequests(_Part):
+    """Build requests as dictionaries, with what ``data.get`` has of them."""
+
+    def getBuildRequest(self, brid: int) -> Deferred[dict[str, Any] | None]:
+        """One; None: there is none."""
+        answer: Deferred[Any] = self._master.data.get(("buildrequests", brid))
+        return answer
+
+    def getBuildRequests(
+        self,
+        builderid: int | None = None,
+        complete: bool | None = None,
+        claimed: Any = None,
+        bsid: int | None = None,
+        branch: Any = _NOTHING,
+        repository: Any = _NOTHING,
+        resultSpec: Any = None,
+    ) -> Deferred[list[dict[str, Any]]]:
+        """The newest thousand, or what the arguments leave of them. ``claimed`` may be a master's id."""
+        wanted = {"builderid": builderid, "complete": complete, "buildsetid": bsid}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
+        if claimed is not None:
+            wanted["claimed" if isinstance(claimed, bool) else "claimed_by_masterid"] = claimed
+        of_stamp = {"branch": branch, "repository": repository}
+        of_stamp = {name: value for name, value in of_stamp.items() if value is not _NOTHING}
+
+        async def chosen() -> list[dict[str, Any]]:
+            found = await self._master.data.get(("buildrequests",))
+            made = [one for one in found if all(one[name] == value for name, value in wanted.items())]
+            if of_stamp:
+                buildsets = await self._master.records.buildsets([one["buildsetid"] for one in made])
+                stamps = {one.id: one.stamps.values() for one in buildsets}
+                made = [one for one in made if _has_stamp(stamps.get(one["buildsetid"], ()), of_stamp)]
+            return made if resultSpec is None else resultSpec.apply(made)
+
+        return begin(chosen())
+
+
+def _has_stamp(stamps: Iterable[StampFields], wanted: Mapping[str, Any]) -> bool:
+    return any(all(getattr(stamp, name) == value for name, value in wanted.items()) for stamp in stamps)
+
+
+class SourceStamps(_Part):
+    """Source stamps as dictionaries."""
+
+    def getSourceStamp(self, key: int, no_cache: bool = False) -> Deferred[dict[str, Any] | None]:
+        """One; None: there is none."""
+        answer: Deferred[Any] = self._master.data.get(("sourcestamps", key))
+        return answer
 
 
 class Builders(_Part):

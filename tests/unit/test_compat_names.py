@@ -11,6 +11,7 @@ from locum.master.commands.main import run
 from locum.schedulers import compat
 from locum.schedulers.changes import Change
 from locum.schedulers.compat import util
+from locum.schedulers.compat.changes import filter
 from locum.schedulers.compat.changes.changes import Change as OldChange
 from locum.schedulers.compat.data.resultspec import Filter, ResultSpec
 from locum.schedulers.compat.process import results
@@ -105,6 +106,41 @@ def test_check_knows_the_arguments_that_methods_take(tmp_path, capsys):
     assert "unknown key; did you mean 'every'?" in checked("type: my.ServiceScheduler, evry: 3")[1]
     assert checked("type: my.ServicedBranchScheduler, branch: main, team: a")[0] == 0
     assert "team: it is required" in checked("type: my.ServicedBranchScheduler, branch: main")[1]
+
+
+def test_small_things_of_util_do_what_their_names_say():
+    assert util.makeList(None) == [] and util.makeList("a") == ["a"] and util.makeList(("a", "b")) == ["a", "b"]
+    assert util.none_or_str(None) is None and util.none_or_str(3) == "3"
+    assert util.string2boolean("Yes") is True and util.string2boolean("0") is False
+    assert util.naturalSort(["b10", "b9", "a", "b"]) == ["a", "b", "b9", "b10"]
+    with pytest.raises(KeyError):
+        util.string2boolean("maybe")
+
+
+def test_the_filter_of_a_constructors_arguments_is_made_as_there():
+    made = filter.ChangeFilter.fromSchedulerConstructorArgs
+    given = filter.ChangeFilter(branch="x")
+    assert made() is None and made(given) is given
+    assert made(branch="main", categories=["c"]) == filter.ChangeFilter(branch="main", category=["c"])
+    assert made(branch=None) == filter.ChangeFilter(branch=None)
+    with pytest.raises(ValueError, match="not both"):
+        made(given, branch="x")
+
+
+def test_a_trigger_of_ones_own_is_asked_with_properties_and_may_answer_with_a_pair():
+    class Asked(base.BaseScheduler):
+        @defer.inlineCallbacks
+        def trigger(self, waited_for, sourcestamps=None, set_props=None, parent_buildid=None, parent_relationship=None):
+            props = Properties()
+            props.updateFromProperties(self.properties)
+            props.updateFromProperties(set_props)
+            ids = yield self.addBuildsetForSourceStampsWithDefaults("asked", sourcestamps, properties=props)
+            return defer.succeed(ids), defer.Deferred()
+
+    with SchedulerHarness(lambda: Asked("asked", ["unit"], properties={"a": 1})) as harness:
+        assert harness.trigger(sourcestamps=[{"codebase": "", "revision": "r"}], set_props={"b": 2}).buildset
+        (made,) = harness.buildsets
+        assert made.revision == "r" and made.properties == {"a": 1, "b": 2, "scheduler": "asked"}
 
 
 # -- properties and renderables
@@ -315,6 +351,18 @@ def test_db_has_what_schedulers_use(asked):
     assert ask(lambda m: m.db.buildsets.getBuildset(built.id))["results"] == -1
     assert ask(lambda m: m.db.buildsets.getBuildsetProperties(built.id))["p"] == (1, "Scheduler")
     assert len(ask(lambda m: m.db.buildsets.getBuildsets(complete=False))) == 4
+    waiting = ask(lambda m: m.db.buildrequests.getBuildRequests(builderid=unit, complete=False, claimed=False))
+    assert waiting and {one["buildername"] for one in waiting} == {"unit"}
+    assert ask(lambda m: m.db.buildrequests.getBuildRequests(bsid=built.id, branch="nowhere")) == []
+    (task,) = (task.id for task in built.tasks if task.builder == "unit")
+    (request,) = ask(lambda m: m.db.buildrequests.getBuildRequests(bsid=built.id, builderid=unit, branch=built.branch))
+    assert (
+        request["buildrequestid"] == task == ask(lambda m: m.db.buildrequests.getBuildRequest(task))["buildrequestid"]
+    )
+    assert ask(lambda m: m.db.buildrequests.getBuildRequests(complete=True)) == []
+    (stamp,) = ask(lambda m: m.db.buildsets.getBuildset(built.id))["sourcestamps"]
+    assert ask(lambda m: m.db.sourcestamps.getSourceStamp(stamp))["branch"] == built.branch
+    assert ask(lambda m: m.db.sourcestamps.getSourceStamp(10**6)) is None
 
 
 def test_state_of_other_names_is_kept_apart_and_survives(asked):

@@ -1,7 +1,8 @@
 """What ``buildbot.plugins.util`` has for schedulers: filters, renderables, the fields of a form."""
 
-from ...filters import ChangeFilter, SourceStampFilter
+from ...filters import SourceStampFilter
 from ..absent import absent
+from ..changes.filter import ChangeFilter
 from ..process.properties import Interpolate, Properties, Property, WithProperties, renderer
 from ..process.results import CANCELLED, EXCEPTION, FAILURE, RETRY, SKIPPED, SUCCESS, WARNINGS, Results
 from ..schedulers.forcesched import (

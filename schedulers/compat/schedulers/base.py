@@ -22,6 +22,7 @@ from ..changes.changes import as_known
 from ..master import OldMaster
 from ..mq import TIMER
 from ..process.properties import Properties, with_sources
+from ..triggered import asked_as_before
 
 __all__ = ["BaseScheduler", "isScheduler"]
 
@@ -59,6 +60,9 @@ class BaseScheduler(NewBaseScheduler):
         got_change = cls.__dict__.get("gotChange")
         if inspect.isfunction(got_change) and not inspect.isgeneratorfunction(got_change):
             cls.gotChange = _knowing(got_change)  # type: ignore[method-assign]
+        trigger = cls.__dict__.get("trigger")
+        if inspect.isfunction(trigger):
+            cls.trigger = asked_as_before(trigger)  # type: ignore[attr-defined]
         if "reconfigService" in cls.__dict__ or "checkConfig" in cls.__dict__:
             cls._configured_by_methods = True
             if "__init__" not in cls.__dict__:

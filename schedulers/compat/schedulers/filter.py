@@ -1,7 +1,7 @@
 """``ChangeFilter``, where it was before Buildbot 0.8.3."""
 
-from ...filters import ChangeFilter
 from ..absent import absent
+from ..changes.filter import ChangeFilter
 
 __all__ = ["ChangeFilter"]
 

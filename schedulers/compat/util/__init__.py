@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock
 
 from ...comparing import compare_attrs
-from ...filters import NOT_GIVEN, ChangeFilter
+from ...filters import NOT_GIVEN
 from ..absent import absent
+from ..changes.filter import ChangeFilter
 from ..process.properties import Interpolate, Properties, Property, WithProperties, renderer
 
 __all__ = [
@@ -29,8 +31,12 @@ __all__ = [
     "deferredLocked",
     "epoch2datetime",
     "flatten",
+    "makeList",
+    "naturalSort",
+    "none_or_str",
     "now",
     "renderer",
+    "string2boolean",
     "unicode2bytes",
 ]
 
@@ -106,6 +112,33 @@ def flatten(given: Any, types: tuple[type, ...] = (list, tuple)) -> Any:
         inner = flatten(one, types)
         found += inner if isinstance(one, types) else [inner]
     return found
+
+
+def none_or_str(given: Any) -> str | None:
+    """Text of anything; None as it is."""
+    return None if given is None else str(given)
+
+
+def makeList(given: Any) -> list[Any]:
+    """A list of what may be a list, a tuple, one text or None."""
+    return [] if given is None else [given] if isinstance(given, str) else list(given)
+
+
+def string2boolean(given: str) -> bool:
+    """Of on, true, yes, 1 and off, false, no, 0 in any case. KeyError for all else."""
+    return {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}[
+        given.lower()
+    ]
+
+
+def naturalSort(names: Iterable[str]) -> list[str]:
+    """Sorted, with numbers in the texts by their value."""
+    return sorted(
+        names,
+        key=lambda name: [
+            (part.isdigit(), int(part) if part.isdigit() else part) for part in re.findall(r"[0-9]+|[^0-9]+", name)
+        ],
+    )
 
 
 __getattr__ = absent(__name__)

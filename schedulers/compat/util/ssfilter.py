@@ -1,7 +1,8 @@
 """``SourceStampFilter``, where code written for Buildbot looks for it."""
 
-from ...filters import ChangeFilter, SourceStampFilter
+from ...filters import SourceStampFilter
 from ..absent import absent
+from ..changes.filter import ChangeFilter
 
 __all__ = ["ChangeFilter", "SourceStampFilter"]
 
