@@ -197,6 +197,14 @@ class Database:
         return self._connect_sqlite() if self.dialect == "sqlite" else self._connect_postgresql(role)
 
     def _connect_sqlite(self) -> sqlite3.Connection:
+        try:
+            return self._opened_file()
+        except sqlite3.OperationalError as error:
+            if "unable to open" not in str(error):
+                raise
+            raise sqlite3.OperationalError(f"unable to open the file {self.url.path}") from error
+
+    def _opened_file(self) -> sqlite3.Connection:
         raw = sqlite3.connect(
             self.url.sqlite_path, timeout=self.bounds.lock_s, isolation_level=None, check_same_thread=False, uri=True
         )

@@ -86,6 +86,8 @@ def upgrade(conn: Connection) -> tuple[int | None, int]:
     before = versions(conn)
     if before is not None and before.schema_version >= schema.SCHEMA_VERSION:
         return before.schema_version, before.schema_version
+    if before is None and conn.dialect.name == "postgresql":
+        _refuse_encoding(conn.execute(text("SHOW server_encoding")).scalar_one())
     _migrate(conn)
     if before is None:
         _CREATE_CLUSTER(
@@ -98,6 +100,15 @@ def upgrade(conn: Connection) -> tuple[int | None, int]:
     for name in COUNTERS:
         _COUNTER(conn, name=name)
     return (before.schema_version if before else None), schema.SCHEMA_VERSION
+
+
+def _refuse_encoding(encoding: str) -> None:
+    """A database that cannot keep every text would stop a poller at the first author whose name it does not know."""
+    if encoding != "UTF8":
+        raise WrongDatabase(
+            f"the database's encoding is {encoding}, so it cannot keep every name and comment; make one with"
+            " ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _migrate(conn: Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from locum.db import schema, upgrading
-from locum.db.errors import WrongDatabase
+from locum.db.errors import DatabaseAway, WrongDatabase
 from sqlalchemy import inspect
 
 from ..conftest import opened
@@ -161,6 +161,29 @@ def test_another_programs_tables_with_our_names_are_left_alone(empty):
     assert tables(empty) == {"builders"}
 
 
+def test_a_postgresql_that_cannot_keep_every_text_is_refused_before_anything_is_made(pg_server):
+    name = f"locum_latin_{secrets.token_hex(6)}"
+    raw = psycopg2.connect(pg_server)
+    raw.autocommit = True
+    raw.cursor().execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    database = opened(urlunsplit(urlsplit(pg_server)._replace(path=f"/{name}")))
+    try:
+        with pytest.raises(WrongDatabase, match=r"encoding is LATIN1.* make one with ENCODING 'UTF8'"):
+            upgrading.prepare(database, migrate=True)
+        assert not tables(database)
+    finally:
+        database.close()
+        raw.cursor().execute(f"DROP DATABASE {name} WITH (FORCE)")
+        raw.close()
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    database = opened(f"sqlite:///{tmp_path}/none/l.sqlite")
+    with pytest.raises(DatabaseAway, match=r"unable to open the file .*/none/l.sqlite"):
+        upgrading.prepare(database, migrate=True)
+    database.close()
+
+
 def test_tables_with_other_names_may_stand_beside_ours_on_postgresql_only(empty):
     execute(empty, "CREATE TABLE somebody_elses (id integer)")
     if empty.dialect == "sqlite":
@@ -224,7 +247,6 @@ def test_a_file_that_is_no_database_is_refused_and_unchanged(tmp_path, content):
 
 
 def test_a_file_in_a_folder_that_is_not_there_is_a_database_that_is_away(tmp_path):
-    from locum.db.errors import DatabaseAway
 
     with pytest.raises(DatabaseAway):
         prepared(tmp_path / "no/such/folder/l.sqlite")
