@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 
 from .. import __version__
 from ..config import ConfigError, Difference, MasterConfig, Secret, compare, load
@@ -94,7 +94,7 @@ class Master:
         self._stopped: Deferred[None] | None = None
         self._draining = False
         self._impatient = False
-        self._reconfiguring = False
+        self._reconfigurations = DeferredLock()
         self._accusations: list[Accusation] = []
         self._wrote_at = surroundings.boottime()
         self._frozen_writers = Unfreezer(surroundings, self._process)
@@ -442,10 +442,9 @@ class Master:
 
     async def reconfigure(self, *, apply: bool = True) -> Mapping[str, Any]:
         """Read the file again and touch only what differs: {"lines": [...]}; or {"error": ..., "faults": [...]}, and
-        nothing has changed. ``apply=False`` only says what would."""
-        if self._reconfiguring:
-            return {"error": "a reconfiguration is under way already"}
-        self._reconfiguring = True
+        nothing has changed. ``apply=False`` only says what would. One that is asked for while another is under way comes
+        after it: the file may have changed since that one read it."""
+        await self._reconfigurations.acquire()
         try:
             return await self._reconfigure(apply)
         except ConfigError as error:
@@ -457,7 +456,7 @@ class Master:
             self.log.error("reconfiguration failed: {error}", error=repr(error))
             return {"error": f"{type(error).__name__}: {error}"}
         finally:
-            self._reconfiguring = False
+            self._reconfigurations.release()
 
     async def _reconfigure(self, apply: bool) -> Mapping[str, Any]:
         new: MasterConfig = await self._surroundings.in_thread(self._read_config)
