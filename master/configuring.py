@@ -305,7 +305,22 @@ def _unknown_arguments(cls: type[Clustered], entry: Entry) -> Iterator[Fault]:
                 cure = f"did you mean {meant!r}?" if meant else f"{cls.__name__} takes {', '.join(sorted(names))}"
                 yield entry.fault(key, "unknown key", cure, at_key=True)
     for key in sorted(required - set(entry.arguments)):
-        yield entry.fault("", f"the key '{key}' is missing", f"{cls.__name__} requires it")
+        if _misses(constructor, entry.arguments, key):
+            yield entry.fault("", f"the key '{key}' is missing", f"{cls.__name__} requires it")
+
+
+def _misses(constructor: Any, arguments: Mapping[str, Any], key: str) -> bool:
+    """Whether it cannot do without ``key``: a class may give its base what that requires."""
+    first = next(base for base in constructor.__mro__ if "__init__" in base.__dict__)
+    if key in inspect.signature(first.__dict__["__init__"]).parameters:
+        return True
+    try:
+        constructor(**arguments)
+    except TypeError as error:
+        return f"{key!r}" in str(error)
+    except Exception:  # whatever else it has against its arguments is told in its turn
+        return False
+    return False
 
 
 @cache

@@ -14,6 +14,7 @@ import importlib.abc
 import importlib.machinery
 import inspect
 import json
+import linecache
 import os
 import re
 import signal
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 DEEPEST = 60
+LONGEST_RANGE = 1000
 _MODULE = "master_cfg"
 LARGEST_MEMORY = 4 << 30
 RESULTS = ("SUCCESS", "WARNINGS", "FAILURE", "SKIPPED", "EXCEPTION", "RETRY", "CANCELLED")
@@ -339,7 +341,7 @@ def encoded(value: Any, depth: int = 0) -> Any:
         if all(isinstance(key, str) for key in value) and "$" not in value:
             return {key: encoded(one, depth + 1) for key, one in value.items()}
         return {"$": "dict", "items": [[encoded(k, depth + 1), encoded(v, depth + 1)] for k, v in value.items()]}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) or (isinstance(value, range) and len(value) <= LONGEST_RANGE):
         return [encoded(one, depth + 1) for one in value]
     if isinstance(value, (set, frozenset)):
         return [encoded(one, depth + 1) for one in sorted(value, key=repr)]
@@ -393,7 +395,27 @@ def _source(value: Any) -> dict[str, Any]:
         path = inspect.getsourcefile(value) or ""
     except (OSError, TypeError):
         return {"file": "", "line": 0, "source": ""}
-    return {"file": _shown(path), "line": line, "source": inspect.cleandoc("\n" + "".join(lines))}
+    source = inspect.cleandoc("\n" + "".join(lines))
+    return {"file": _shown(path), "line": line, "source": source, "imports": _imports(path, source)}
+
+
+def _imports(path: str, source: str) -> list[str]:
+    """The imports at the top of a file that bind what a piece of it mentions."""
+    try:
+        statements = ast.parse("".join(linecache.getlines(path))).body
+    except SyntaxError:
+        return []
+    mentioned = set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", source))
+    found = []
+    for one in statements:
+        if isinstance(one, (ast.Import, ast.ImportFrom)):
+            names = [alias for alias in one.names if (alias.asname or alias.name.partition(".")[0]) in mentioned]
+            if one.names[0].name == "*" and isinstance(one, ast.ImportFrom) and one.module == "buildbot.plugins":
+                names = [ast.alias(name) for name in PLUGINS if name in mentioned]
+            if names:
+                one.names = names
+                found.append(ast.unparse(one))
+    return found
 
 
 class _Names(dict[str, Any]):

@@ -19,7 +19,13 @@ _POSITIONS: Mapping[str, tuple[str, ...]] = {
     "FailingBuildsetCanceller": ("name", "filters"),
 }
 _OLDER = {"Scheduler": "SingleBranchScheduler"}
-DECIDES = ("change_filter", "fileIsImportant", "builderNames", "upstream", "branch", "branches", "filters", "name")
+_TIMES = ("minute", "hour", "dayOfMonth", "month", "dayOfWeek")
+_FORCED = ("force_at_minute", "force_at_hour", "force_at_day_of_month", "force_at_month", "force_at_day_of_week")
+DECIDES = (
+    *("name", "builderNames", "filters", "upstream", "codebases"),
+    *("change_filter", "branch", "branches", "categories", "fileIsImportant", "onlyImportant"),
+    *("periodicBuildTimer", "onlyIfChanged", *_TIMES, *_FORCED),
+)
 """Without one of these a scheduler would ask for other work than it does."""
 MODULES = {
     **dict.fromkeys(("SingleBranchScheduler", "AnyBranchScheduler"), "basic"),
@@ -75,6 +81,9 @@ def _arguments(kind: str, given: Mapping[str, Any], known: frozenset[str] | None
     for key, value in given.items():
         if known is not None and key not in known:
             made.left[key] = CannotTurn(f"{kind} has no such argument here", "it is left out")
+            continue
+        if (kind, key) == ("ForceScheduler", "properties") and isinstance(value, list):
+            made.entry[key] = _fields(value, made.left)
             continue
         try:
             read = _READ.get(key, plain)
@@ -132,6 +141,27 @@ def _parameter(value: Any) -> Any:
     return plain(value)
 
 
+def _fields(given: list[Any], left: dict[str, CannotTurn]) -> list[Any]:
+    """The fields of a form, without those that have no form in the YAML."""
+    found = []
+    for number, one in enumerate(given):
+        call = one if class_of(one) else {"args": (), "kwargs": {}}
+        nested = call["kwargs"].get("fields")
+        if isinstance(nested, list):
+            kept = _fields(nested, left)
+            one = {**one, "kwargs": {key: part for key, part in call["kwargs"].items() if key != "fields"}}
+        try:
+            if class_of(one) == "InheritBuildParameter":
+                raise CannotTurn("there is no page of a build to begin at", "leave it out")
+            field = _parameter(one)
+        except CannotTurn as why:
+            name = (dict(zip(("name",), call["args"], strict=False)) | call["kwargs"]).get("name", number)
+            left[f"properties: field {name!r} is left out"] = why
+            continue
+        found.append({**field, "fields": kept} if isinstance(nested, list) else field)
+    return found
+
+
 def _part(key: str, value: Any) -> Any:
     if key == "fields" and isinstance(value, list):
         return [_parameter(one) for one in value]
@@ -163,7 +193,6 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
 }
 _READ_OF: Mapping[tuple[str, str], Callable[[Any], Any]] = {
     ("ForceScheduler", "codebases"): _form,
-    ("ForceScheduler", "properties"): _form,
     ("ForceScheduler", "reason"): _parameter,
     ("ForceScheduler", "username"): _parameter,
     ("ForceScheduler", "priority"): _parameter,

@@ -185,9 +185,8 @@ def _scheduler(turning: Turning, one: Any, file: str) -> None:
 def _suggested(made: Turned, call: Mapping[str, Any]) -> list[str]:
     """Python and YAML for what needs code: a class of the user's own, or functions as arguments."""
     if call["own"] is not None:
-        module, source = MODULES.get(class_of(call)), call["own"]["source"]
-        needs = f"from locum.schedulers.compat.schedulers.{module} import {class_of(call)}\n\n" if module else ""
-        return [_plugin(needs + source, made.entry)] if source else []
+        source = call["own"]["source"]
+        return [_plugin(_imported(call["own"]) + source, made.entry)] if source else []
     kind = class_of(call)
     module = MODULES.get({"Scheduler": "SingleBranchScheduler"}.get(kind, kind))
     if module is None or not made.functions:
@@ -196,10 +195,11 @@ def _suggested(made: Turned, call: Mapping[str, Any]) -> list[str]:
     cls = "".join(word.capitalize() for word in re.findall(r"[A-Za-z0-9]+", name)) or "Mine"
     cls = cls if cls[0].isalpha() else f"S{cls}"
     sources = "\n\n".join(dict.fromkeys(_sources(made.functions.values())))
+    imports = "".join(dict.fromkeys(_imports(made.functions.values())))
     arguments = ", ".join(f"{argument}={_python(one)}" for argument, one in made.functions.items())
     python = (
         "from locum.schedulers.compat.plugins import util\n"
-        f"from locum.schedulers.compat.schedulers.{module} import {kind}\n\n{sources}\n\n"
+        f"from locum.schedulers.compat.schedulers.{module} import {kind}\n{imports}\n{sources}\n\n"
         f"class {cls}({kind}):\n    def __init__(self, **kwargs):\n        super().__init__({arguments}, **kwargs)"
     )
     return [_plugin(python, {**made.entry, "type": f"my_schedulers.{cls}"})]
@@ -212,11 +212,32 @@ def _python(value: Any) -> str:
             return "..." if value["name"] == "<lambda>" else str(value["name"])
         case "call" if value["own"] is None and class_of(value) in ("ChangeFilter", "renderer"):
             parts = [_python(one) for one in value["args"]]
+            if class_of(value) == "renderer" and _is_decorated(value["args"]):
+                return parts[0]
             parts += [f"{name}={_python(one)}" for name, one in value["kwargs"].items()]
             return f"util.{class_of(value)}({', '.join(parts)})"
         case "" if not isinstance(value, dict):
             return repr(value)
     return "..."
+
+
+def _is_decorated(args: list[Any]) -> bool:
+    """Whether the function among a renderer's arguments is one already, by what stands above it."""
+    return any(kind_of(one) == "function" and one["source"].startswith("@") for one in args)
+
+
+def _imported(own: Mapping[str, Any]) -> str:
+    imports = own.get("imports", ())
+    return "".join(f"{line}\n" for line in imports) + ("\n" if imports else "")
+
+
+def _imports(values: Any) -> Iterator[str]:
+    """The lines that import what the functions in them mention."""
+    for value in values:
+        if kind_of(value) == "function" and value["name"] != "<lambda>":
+            yield from (f"{line}\n" for line in value.get("imports", ()))
+        elif isinstance(value, (dict, list)):
+            yield from _imports(value.values() if isinstance(value, dict) else value)
 
 
 def _sources(values: Any) -> Iterator[str]:

@@ -99,6 +99,23 @@ def test_a_required_key_that_is_missing_is_named(faults):
     assert "the key 'builderNames' is missing" in fault
 
 
+def test_a_class_may_give_its_base_what_that_requires(faults):
+    own = """\
+        from locum.schedulers import BaseScheduler
+
+        class Fixed(BaseScheduler):
+            def __init__(self, name, **kwargs):
+                super().__init__(name, ["unit"], **kwargs)
+
+        class Open(BaseScheduler):
+            def __init__(self, **kwargs):
+                super().__init__(**kwargs)
+    """
+    text = "plugins: [./own.py]\nschedulers:\n  - {name: a, type: own.Fixed}\n  - {name: b, type: own.Open}\n"
+    (fault,) = faults(text, own=own)
+    assert "schedulers[1]" in fault and "the key 'builderNames' is missing; Open requires it" in fault
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "key", "said"),
     [

@@ -324,3 +324,59 @@ def test_the_yaml_goes_to_standard_output_and_the_list_to_standard_error(tmp_pat
     answer = json.loads(capsys.readouterr().out)
     assert names(yaml.safe_load(answer["yaml"])) == ["p"] and answer["error"] is None
     assert {key: answer["not_turned"][-1][key] for key in ("file", "line")} == {"file": "master.cfg", "line": None}
+
+
+_HEAD = """
+from buildbot.plugins import schedulers, util
+from twisted.internet import defer
+c = BuildmasterConfig = {"builders": [util.BuilderConfig(name="b")]}
+"""
+
+
+def test_a_scheduler_whose_times_or_limits_are_not_known_is_left_out_rather_than_fire_more_often(imported):
+    lines = [
+        "schedulers.Nightly('hours', ['b'], hour=lambda: 3)",
+        "schedulers.Nightly('forced', ['b'], hour=3, onlyIfChanged=True, force_at_minute=object())",
+        "schedulers.AnyBranchScheduler('some', ['b'], categories=lambda: 3)",
+        "schedulers.Nightly('ranges', ['b'], hour=range(1, 4), minute=range(0, 60, 15))",
+    ]
+    code, found, report = imported(f"{_HEAD}c['schedulers'] = [\n" + ",\n".join(lines) + "]\n")
+    assert code == 0 and names(found) == ["ranges"]
+    assert found["schedulers"][0]["hour"] == [1, 2, 3] and found["schedulers"][0]["minute"] == [0, 15, 30, 45]
+    assert report.count("is left out: ") == 3
+
+
+def test_a_field_that_cannot_be_turned_takes_no_other_along(imported):
+    form = """c['schedulers'] = [schedulers.ForceScheduler("force", ["b"], properties=[
+        util.InheritBuildParameter(name="inherit", compatible_builds=lambda *a: []),
+        util.NestedParameter(name="n", fields=[util.StringParameter("s"), util.StringParameter("f", default=lambda: 1)]),
+        util.IntParameter(name="i", default=3)])]
+    """
+    code, found, report = imported(_HEAD + form)
+    nested, whole = found["schedulers"][0]["properties"]
+    assert code == 0 and [one["name"] for one in nested["fields"]] == ["s"] and whole["name"] == "i"
+    assert "properties: field 'inherit' is left out: " in report and "properties: field 'f' is left out: " in report
+
+
+def test_what_is_suggested_brings_its_imports_along(imported, tmp_path, capsys):
+    code = """
+from buildbot.schedulers.basic import AnyBranchScheduler
+class Mine(AnyBranchScheduler):
+    @defer.inlineCallbacks
+    def gotChange(self, change, important):
+        yield super().gotChange(change, important)
+@util.renderer
+def names(props):
+    return ["b"]
+c["schedulers"] = [Mine("mine", ["b"]), schedulers.AnyBranchScheduler("dynamic", builderNames=names)]
+"""
+    (tmp_path / "master.cfg").write_text(_HEAD + code)
+    assert run(["import-buildbot", str(tmp_path / "master.cfg"), "--json"]) == 0
+    suggested = json.loads(capsys.readouterr().out)["suggested"]
+    for number, one in enumerate(suggested):
+        one = one.replace("my_schedulers", f"brought_along_{number}")
+        python, _, entry = one.removeprefix(f"brought_along_{number}.py:\n").partition("\n\nin the YAML:\n")
+        (tmp_path / f"brought_along_{number}.py").write_text(python)
+        (tmp_path / "one.yaml").write_text(f"{entry}builders: [{{name: b, steps: [{{shell: [make]}}]}}]\n")
+        assert run(["check", "--config", str(tmp_path / "one.yaml")]) == 0, capsys.readouterr().err
+    assert len(suggested) == 2
