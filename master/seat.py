@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+_OF_BUILDBOT = "; code for Buildbot has it after replacing 'buildbot.' by 'locum.schedulers.compat.' in its imports"
+
+
 class Seat:
     """One instance's access to its tenure. Closed when the instance is replaced or deactivated: then all of it raises."""
 
@@ -44,6 +47,13 @@ class Seat:
         self._thread = get_ident()
         self.stored = ScheduleSeat(self._there, self._effect, self.add_buildset)
         self.records = SeatRecords(tenure, self._there, self._asked)
+
+    if not TYPE_CHECKING:  # which knows better what there is
+
+        def __getattr__(self, name: str) -> Any:
+            """Only asked for what is not there."""
+            cure = _OF_BUILDBOT if name in ("db", "data", "mq", "botmaster", "config") else ""
+            raise AttributeError(f"a scheduler's master has no {name!r} (docs/writing-schedulers.md){cure}")
 
     def close(self) -> None:
         """Raise NotActive from now on."""

@@ -253,6 +253,8 @@ class BaseScheduler(Clustered):
 
     def classifyChanges(self, classifications: Mapping[int, bool]) -> Deferred[None]:
         """Put changes on this scheduler's own list of pending ones: number -> important."""
+        if not isinstance(classifications, Mapping):
+            raise TypeError(f"classifyChanges: expected {{change number: important}}, got {classifications!r:.80}")
         return self.master.classify({int(n): bool(important) for n, important in classifications.items()})
 
     @hook
@@ -281,7 +283,7 @@ class BaseScheduler(Clustered):
     ) -> Deferred[None]:
         """Take changes off the list: the given ones, those below ``less_than``, or all."""
         pending = self.master.classifications()
-        numbers = list(pending) if changeids is None else [n for n in changeids if n in pending]
+        numbers = list(pending) if changeids is None else [n for n in _change_numbers(changeids) if n in pending]
         return self.master.flush([n for n in numbers if less_than is None or n < less_than])
 
     # -- asking for work ------------------------------------------------------------------------------------------
@@ -344,7 +346,7 @@ class BaseScheduler(Clustered):
         """A buildset for changes: for each configured codebase the stamp of its newest one, or its defaults."""
 
         async def add() -> tuple[int, dict[int, int]]:
-            numbers = sorted(set(changeids or ()))
+            numbers = _change_numbers(changeids)
             changes = await self.master.changes(numbers)
             if len(changes) != len(numbers):
                 missing = set(numbers) - {change.number for change in changes}
@@ -488,6 +490,20 @@ def _about(stamps: Sequence[StampFields]) -> dict[str, Any]:
         return {}
     named = ("branch", "revision", "repository", "project", "codebase")
     return {name: value for name in named if (value := getattr(stamp, name)) is not None}
+
+
+def _change_numbers(given: Any) -> list[int]:
+    """Sorted, each once. TypeError: they are no numbers of changes."""
+    if given is not None and (isinstance(given, str) or not isinstance(given, Iterable)):
+        raise TypeError(f"changeids: expected a list of change numbers, got {given!r:.80}")
+    return sorted({_whole(number) for number in given or ()})
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int:
+        cure = "; write change.number" if isinstance(number, Change) else ""
+        raise TypeError(f"changeids: expected change numbers, got {number!r:.80}{cure}")
+    return number
 
 
 def _whole_number(value: Any) -> Any:
