@@ -35,6 +35,7 @@ class Output:
         self._put = put
         self._limit = limit
         self._left = limit
+        """bytes that are still kept; -1 once it has been said that more were dropped"""
         self._secrets = _Masking(secrets)
         self._drained = drained
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -56,18 +57,18 @@ class Output:
 
     def write(self, data: bytes) -> None:
         """Take in what a command wrote, in pieces of any size."""
-        if self._left > 0:
+        if self._left >= 0:
             self._add(self._secrets.masked(self._decoder.decode(data)))
 
     def line(self, text: str) -> None:
         """A line of our own among the command's."""
         self.settle()
-        if self._left > 0:
+        if self._left >= 0:
             self._add(self._secrets.whole(("" if self._at_line_start else "\n") + text.rstrip("\n") + "\n"))
 
     def settle(self) -> None:
         """No more comes of this command: half a letter or half a secret is what it is."""
-        if self._left > 0:
+        if self._left >= 0:
             self._add(self._secrets.masked(self._decoder.decode(b"", final=True), final=True))
         self._decoder.reset()
 
@@ -84,8 +85,9 @@ class Output:
         if size > self._left:
             text = text.encode("utf-8", "replace")[: self._left].decode("utf-8", "ignore")
             text += f"\n... output beyond {self._limit} bytes dropped\n"
-            size = self._left
-        self._left -= size
+            self._left = -1
+        else:
+            self._left -= size
         self._at_line_start = text.endswith("\n")
         self._waiting.append(text)
         self._length += len(text)

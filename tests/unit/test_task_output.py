@@ -68,6 +68,16 @@ def test_a_secret_is_hidden_however_it_is_cut(before, after, size):
     assert "***" in sink.text
 
 
+def test_what_comes_when_exactly_all_is_used_up_is_dropped_with_the_same_line():
+    """Pipes are read in pieces of which the limit is a multiple: a long output just ended."""
+    sink = Sink(limit=10)
+    sink.output.write(b"0123456789")
+    sink.output.write(b"more")
+    sink.output.write(b"and more")
+    sink.output.close()
+    assert sink.text == "0123456789\n... output beyond 10 bytes dropped\n"
+
+
 def test_what_is_beyond_the_limit_is_dropped_with_one_line():
     sink = Sink(limit=10)
     for _ in range(5):
