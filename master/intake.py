@@ -60,7 +60,7 @@ class Intake(Generic[Item]):
                 return item, False, None
             try:
                 wanted = self._consider(item)
-            except (Exception, SystemExit) as error:  # user code: it fails the turn, never us
+            except BaseException as error:  # user code: it fails the turn, never us
                 return item, False, error
             if self._is_wanted(wanted):
                 return item, wanted, None
@@ -76,7 +76,7 @@ class Intake(Generic[Item]):
         """Whether ``item`` would become a cause if it came now."""
         try:
             return self._consider is not None and self._is_wanted(self._consider(item))
-        except (Exception, SystemExit):
+        except BaseException:
             return True
 
     @property

@@ -201,7 +201,7 @@ class Tenure:
                 await answered(scheduler.deactivate())
                 if scheduler.active:
                     self.log.warn("scheduler {name}: deactivate never called BaseScheduler's", name=self.name)
-            except (Exception, SystemExit) as error:  # user code must not keep a term
+            except BaseException as error:  # user code must not keep a term
                 self.log.warn(
                     "scheduler {name}: {cause} failed: {error}",
                     name=self.name,
@@ -379,7 +379,7 @@ class Tenure:
                     ended, answer = first_step(coroutine)
                     if not ended:
                         answer = Deferred.fromCoroutine(self._go_on(coroutine, answer))
-        except (Exception, SystemExit):
+        except BaseException:  # whatever user code raises: what got past here would leave the turn open for ever
             self._failed(turn, failure_of())
             return
         if not isinstance(answer, Deferred) or has_answered(answer):

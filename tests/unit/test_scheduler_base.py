@@ -1,5 +1,6 @@
 """What BaseScheduler promises whoever writes a scheduler, on the real tenure and committer."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -795,16 +796,17 @@ def test_a_turn_that_swallows_its_cancellation_is_given_up_all_the_same(bench):
     assert len(b.failures) == 1 and b.scheduler is b.made[-1]
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError])
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_hook_that_calls_exit_is_a_failed_turn(bench, kind):
+def test_a_hook_that_calls_exit_or_raises_what_is_no_exception_is_a_failed_turn(bench, kind, error):
     def leave(self, change):
-        raise SystemExit(1)
+        raise error(1)
 
     async def leave_async(self, change):
-        raise SystemExit(1)
+        raise error(1)
 
     b = on_change(bench, leave if kind == "plain" else leave_async)
-    assert "SystemExit" in b.failures["change:1"][2] and b.tenure is not None
+    assert error.__name__ in b.failures["change:1"][2] and b.tenure is not None
 
 
 def test_a_deactivate_that_never_ends_is_abandoned_after_five_seconds(bench):
