@@ -28,7 +28,6 @@ class Stamp:
     content: str
 
     @classmethod
-    @lru_cache(maxsize=4096)
     def of(
         cls,
         codebase: str = "",
@@ -39,9 +38,19 @@ class Stamp:
         patch_json: str | None = None,
     ) -> Stamp:
         """A stamp with its key worked out."""
-        fields = (codebase, repository, branch, revision, project, patch_json)
-        content = hashlib.blake2b(json.dumps(fields).encode(), digest_size=16).hexdigest()
-        return cls(*fields, content)
+        made = _known_stamp if patch_json is None else _stamp  # a patch is large, and hardly ever the same
+        return made(codebase, repository, branch, revision, project, patch_json)
+
+
+def _stamp(
+    codebase: str, repository: str, branch: str | None, revision: str | None, project: str, patch_json: str | None
+) -> Stamp:
+    fields = (codebase, repository, branch, revision, project, patch_json)
+    content = hashlib.blake2b(json.dumps(fields).encode(), digest_size=16).hexdigest()
+    return Stamp(*fields, content)
+
+
+_known_stamp = lru_cache(maxsize=4096)(_stamp)
 
 
 @dataclass(slots=True)

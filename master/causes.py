@@ -120,7 +120,7 @@ class TaskFailed:
         return {"failed_task": self.task.id}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimerFired:
     """A timer that fell due."""
 

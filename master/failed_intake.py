@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from ..schedulers.interface import FailedTask
@@ -14,7 +13,7 @@ class FailedIntake:
 
     def __init__(self) -> None:
         self._consider: Callable[[FailedTask], bool] | None = None
-        self._waiting: deque[TaskFailed] = deque()
+        self._waiting: list[TaskFailed] = []
         self._known: set[int] = set()
 
     @property
@@ -45,4 +44,4 @@ class FailedIntake:
 
     def next(self) -> TaskFailed | None:
         """The next one; None: nothing now."""
-        return self._waiting.popleft() if self._waiting else None
+        return self._waiting.pop(0) if self._waiting else None

@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from ..db import buildsets, cancelling, changes, schedules
 from ..db.effects import Effects, NewBuildset, NewSkip, Stamp
+from ..schedulers.arguments import json_encoder
 from ..schedulers.catchup import Skip
 from ..schedulers.changes import Change
 from ..schedulers.hooks import Heeded, begin, has_answered
@@ -201,7 +202,8 @@ class Seat:
             refilled = self._asked(tools.buildset_ids.refill(1))
             refilled.addCallback(lambda _: tools.task_ids.refill(len(builder_ids)))
             return refilled.addCallback(lambda _: self.add_buildset(request, buildset_id))
-        tasks = tuple((task, builder, request.priority) for task, builder in zip(brids, builder_ids, strict=True))
+        priority = request.priority
+        tasks = tuple([(task, builder, priority) for task, builder in zip(brids, builder_ids, strict=True)])
         new = NewBuildset(
             id=bsids[0],
             scheduler=tenure.name,
@@ -289,7 +291,7 @@ def _fields(row: buildsets.StampRow) -> StampFields:
     return StampFields(row.codebase, row.repository, row.branch, row.revision, row.project, row.patch_json)
 
 
-_encode = json.JSONEncoder().encode
+_encode = json_encoder(allow_nan=True)
 
 
 def _stamps(fields: Sequence[StampFields]) -> tuple[Stamp, ...]:

@@ -8,7 +8,6 @@ them is discarded too, and the scheduler is rebuilt from what is durable.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from inspect import isawaitable, iscoroutine
@@ -106,12 +105,12 @@ class Tenure:
         self._attempts_before: dict[str, int] = {}
         """of causes whose code has succeeded at last: the database may still refuse what it did"""
         self._blocked: dict[str, int] = {}
-        self._due: deque[TimerFired] = deque()
-        self._messages: deque[MessageCame] = deque()
+        self._due: list[TimerFired] = []
+        self._messages: list[MessageCame] = []
         self._known_messages: set[int] = set()
-        self._again: deque[TriedAgain] = deque()
+        self._again: list[TriedAgain] = []
         self.failed = FailedIntake()
-        self._own: deque[Deferred[OpenTurn]] = deque()
+        self._own: list[Deferred[OpenTurn]] = []
         self.activated = False
         """whether the present instance's first turn has succeeded"""
         self._begun = False
@@ -322,34 +321,38 @@ class Tenure:
         if not self.activated:
             return Activation()
         if self._messages:
-            return self._messages.popleft()
+            return self._messages.pop(0)
         if self._again:
-            return self._again.popleft()
+            return self._again.pop(0)
         failed = self.failed.next()
         if failed is not None:
             return failed
-        for intake, stream in ((self.changes, "change"), (self.finished, "finished")):
-            if intake.consuming and not self._is_blocked(stream):
-                found = intake.next()
-                if found is not None:
-                    item, wanted, error = found
-                    if stream == "change":
-                        return ChangeCame(item, bool(wanted), error)
-                    return BuildsetFinished(item, error)
-        return self._next_timer() or self._next_schedule()
+        if self.changes.consuming and not self._is_blocked("change"):
+            found = self.changes.next()
+            if found is not None:
+                change, important, error = found
+                return ChangeCame(change, bool(important), error)
+        if self.finished.consuming and not self._is_blocked("finished"):
+            found = self.finished.next()
+            if found is not None:
+                buildset, _, error = found
+                return BuildsetFinished(buildset, error)
+        if self._due:
+            timer = self._next_timer()
+            if timer is not None:
+                return timer
+        return None if self.stored is None else self._next_schedule(self.stored)
 
-    def _next_schedule(self) -> ScheduleDue | None:
-        if self.stored is None:
-            return None
-        schedule = self.stored.next(self._is_blocked)
+    def _next_schedule(self, stored: StoredSchedules) -> ScheduleDue | None:
+        schedule = stored.next(self._is_blocked)
         return None if schedule is None else ScheduleDue(schedule)
 
     def _next_timer(self) -> TimerFired | None:
         # After a failover, changes are read up to the newest before an overdue tree-stable timer may fire.
-        if self._due and self.changes.caught_up_to < self.read_first and not self._is_blocked("change"):
+        if self.changes.caught_up_to < self.read_first and not self._is_blocked("change"):
             return None
         for _ in range(len(self._due)):
-            fired = self._due.popleft()
+            fired = self._due.pop(0)
             if self.timers.get(fired.key) != fired.due:
                 continue
             if not self._is_blocked(fired.stream):
@@ -394,7 +397,7 @@ class Tenure:
         return await rest_of(answer, waits_for, partial(self.tools.runs, self))
 
     def _start_own(self) -> None:
-        waiting = self._own.popleft()
+        waiting = self._own.pop(0)
         turn = self.open = OpenTurn(None, Effects(self.id, self.term), self.seat)
         self._limit(turn, None)
         waiting.callback(turn)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,28 @@ from .surroundings import RemoteDatabase
 if TYPE_CHECKING:
     from .committer import Committer, Committers
     from .tenure import Tenure
+
+
+class Running:
+    """A context: inside, code of that tenure runs on the reactor."""
+
+    __slots__ = ("_before", "_began", "_tenure", "_tools")
+
+    def __init__(self, tools: Tools, tenure: Tenure) -> None:
+        self._tools = tools
+        self._tenure = tenure
+
+    def __enter__(self) -> None:
+        tools = self._tools
+        self._before, tools.running = tools.running, self._tenure
+        self._began = tools.boottime()
+
+    def __exit__(self, *_: object) -> None:
+        tools = self._tools
+        tools.running = self._before
+        took = tools.boottime() - self._began
+        if took >= tools.long_s:
+            tools.overran = (self._tenure, took)
 
 
 @dataclass(slots=True)
@@ -55,18 +76,9 @@ class Tools:
     def __post_init__(self) -> None:
         self.news = NewsReader(self.remote)
 
-    @contextlib.contextmanager
-    def runs(self, tenure: Tenure) -> Iterator[None]:
+    def runs(self, tenure: Tenure) -> Running:
         """While its code runs, beats and the watch over a blocked reactor can tell whose it is."""
-        before, self.running = self.running, tenure
-        began = self.boottime()
-        try:
-            yield
-        finally:
-            self.running = before
-            took = self.boottime() - began
-            if took >= self.long_s:
-                self.overran = (tenure, took)
+        return Running(self, tenure)
 
     def take_overran(self) -> tuple[Tenure, float] | None:
         """What was noted since it was last taken; in any thread."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from twisted.internet.defer import Deferred, fail, succeed
+
 from .base import BaseScheduler
 from .changes import Change
 from .hooks import hook
@@ -21,13 +23,17 @@ class AbsoluteSourceStamps(BaseScheduler):
         super().__init__(name, builderNames, **kwargs)
         self.createAbsoluteSourceStamps = flag_argument("createAbsoluteSourceStamps", createAbsoluteSourceStamps)
 
+    def getCodebaseDict(self, codebase: str) -> Deferred[dict[str, Any]]:
+        if self.createAbsoluteSourceStamps:
+            seen: Deferred[dict[str, Any]] = self._last_seen(codebase)
+            return seen
+        return succeed(self.codebases[codebase]) if codebase in self.codebases else fail(KeyError(codebase))
+
     @hook
-    async def getCodebaseDict(self, codebase: str) -> dict[str, Any]:
-        defaults: dict[str, Any] = self.codebases[codebase]
-        if not self.createAbsoluteSourceStamps:
-            return defaults
+    async def _last_seen(self, codebase: str) -> dict[str, Any]:
         seen = (await self.getState(_SEEN, {})).get(codebase, {})
-        return {**defaults, **{name: seen[name] for name in ("repository", "branch", "revision") if name in seen}}
+        known = {name: seen[name] for name in ("repository", "branch", "revision") if name in seen}
+        return {**self.codebases[codebase], **known}
 
     async def remember(self, change: Change) -> None:
         """Note the revision of the change's codebase, if that is wanted. Changes come in order: the last one is the newest."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -147,23 +149,44 @@ def stamp_of_change(change: Change) -> StampFields:
 
 def stamp_fields(stamp: Any) -> StampFields:
     """A source stamp of a mapping. SchedulerFault."""
-    if not isinstance(stamp, Mapping):
+    if type(stamp) is not dict and not isinstance(stamp, Mapping):
         raise SchedulerFault(f"a source stamp is a mapping with {', '.join(sorted(_STAMP_KEYS))}; got {stamp!r}")
     if not stamp.keys() <= _STAMP_KEYS:
         unknown = sorted(str(key) for key in set(stamp) - _STAMP_KEYS)
         raise SchedulerFault(
             f"a source stamp has an unknown key {unknown[0]!r}; known are {', '.join(sorted(_STAMP_KEYS))}"
         )
-    patch = stamp.get("patch")
-    revision = stamp.get("revision")
-    return StampFields(
-        codebase=checked_text("codebase", stamp.get("codebase") or ""),
-        repository=checked_text("repository", stamp.get("repository") or ""),
-        branch=None if stamp.get("branch") is None else checked_text("branch", stamp["branch"]),
-        revision=None if revision is None else checked_text("revision", str(revision)),
-        project=checked_text("project", stamp.get("project") or ""),
-        patch_json=None if patch is None else to_json(patch, "patch"),
+    get = stamp.get
+    patch, revision = get("patch"), get("revision")
+    found = (
+        get("codebase") or "",
+        get("repository") or "",
+        get("branch"),
+        None if revision is None else str(revision),
+        get("project") or "",
     )
+    if patch is not None:  # large, and hardly ever the same
+        return _checked_stamp(*found, to_json(patch, "patch"))
+    try:
+        return _known_stamp(*found)
+    except TypeError:  # something that is no text, and cannot even be looked up
+        return _checked_stamp(*found)
+
+
+def _checked_stamp(
+    codebase: Any, repository: Any, branch: Any, revision: str | None, project: Any, patch_json: str | None = None
+) -> StampFields:
+    return StampFields(
+        codebase=checked_text("codebase", codebase),
+        repository=checked_text("repository", repository),
+        branch=None if branch is None else checked_text("branch", branch),
+        revision=None if revision is None else checked_text("revision", revision),
+        project=checked_text("project", project),
+        patch_json=patch_json,
+    )
+
+
+_known_stamp = lru_cache(maxsize=4096, typed=True)(_checked_stamp)
 
 
 def checked_text(what: str, value: Any) -> str:
@@ -180,7 +203,24 @@ def checked_key(key: Any) -> str:
     return key
 
 
-_encode = json.JSONEncoder(allow_nan=False).encode
+def json_encoder(*, allow_nan: bool) -> Callable[[Any], str]:
+    """``json.dumps`` with its C encoder made once: made anew for each small value, it costs more than the value.
+
+    RecursionError: the value contains itself, or is nested too deeply.
+    """
+    make: Any = vars(json.encoder)["c_make_encoder"]
+    plain = json.JSONEncoder(allow_nan=allow_nan)
+    if make is None:  # Python without its C modules
+        return plain.encode
+    pieces = make(None, plain.default, encode_basestring_ascii, None, ": ", ", ", False, False, allow_nan)
+
+    def encode(value: Any) -> str:
+        return "".join(pieces(value, 0))
+
+    return encode
+
+
+_encode = json_encoder(allow_nan=False)
 
 
 def to_json(value: Any, what: str) -> str:

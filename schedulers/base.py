@@ -43,6 +43,7 @@ from .rendering import Props, has_renderables, is_renderable, rendered
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _NOTHING: Any = object()
+_PARENT = ("parent_buildid", "parent_relationship", "rebuilt_buildid")
 
 __all__ = ["BaseScheduler", "Clustered", "answered", "hook", "to_datetime", "to_instant"]
 
@@ -388,8 +389,8 @@ class BaseScheduler(Clustered):
         return self.master.expect("addBuildsetForSourceStamps", begin(add()))
 
     async def _codebase_defaults(self, codebase: str) -> dict[str, Any]:
-        base = self.codebases[codebase]
-        return {**base, **(await answered(self.getCodebaseDict(codebase)))}
+        found = await answered(self.getCodebaseDict(codebase))
+        return {**self.codebases[codebase], **found}
 
     async def _add(
         self,
@@ -400,70 +401,66 @@ class BaseScheduler(Clustered):
         properties: Mapping[str, Any] | None,
         builder_names: Any,
         priority: Any,
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> tuple[int, dict[int, int]]:
-        fields = tuple(s if isinstance(s, StampFields) else stamp_fields(s) for s in stamps)
-        merged = await self._merged_properties(changes, properties, fields)
-        values = {name: value for name, (value, _) in merged.items()}
+        fields = tuple([s if isinstance(s, StampFields) else stamp_fields(s) for s in stamps])
+        given = _given_properties(changes, properties)
+        own = await self._rendered_properties(given, changes, fields) if self._renders_properties else self.properties
+        merged = {name: with_source(value, "Scheduler") for name, value in own.items()}
+        merged.update(given)
+        merged["scheduler"] = (self.name, "Scheduler")
+
+        def props() -> Props:
+            return Props(_about(fields) | _values(merged), changes, fields)
+
         wanted = self.builderNames if builder_names is None else builder_names
         if builder_names is None and self._renders_builders:
-            wanted = await rendered(wanted, Props(_about(fields) | values, changes, fields))
-        builders = await self._builders(wanted, values, changes)
+            wanted = await rendered(wanted, props())
+        if callable(wanted):
+            wanted = await answered(wanted(_values(merged), list(changes)))
+        builders = self._builders(wanted)
         level = self.priority if priority is None else priority
-        if priority is None and is_renderable(level):
-            level = _whole_number(await rendered(level, Props(_about(fields) | values, changes, fields)))
-        level = await self._level(level, builders, changes)
-        known = dict(options)
-        parent = {k: known.pop(k) for k in ("parent_buildid", "parent_relationship", "rebuilt_buildid") if known.get(k)}
-        external_id = known.pop("external_idstring", None)
+        if level is not None:
+            if priority is None and is_renderable(level):
+                level = _whole_number(await rendered(level, props()))
+            level = await self._level(level, builders, changes)
+        parent = {name: options.pop(name) for name in _PARENT if options.get(name)}
+        external_id = options.pop("external_idstring", None)
         request = BuildsetRequest(
             reason=checked_text("reason", reason),
             builders=builders,
             stamps=fields,
             properties=merged,
-            priority=level,
-            changes=tuple(change.number for change in changes),
-            due_at=known.pop("due_at", None),
+            priority=level or 0,
+            changes=tuple([change.number for change in changes]),
+            due_at=options.pop("due_at", None),
             external_id=None if external_id is None else checked_text("external_idstring", external_id),
             waited_for=bool(waited_for),
             parent=parent or None,
         )
-        known = {name: value for name, value in known.items() if value is not None}
-        if known:
-            raise TypeError(f"addBuildset got unknown arguments: {', '.join(sorted(known))}")
+        unknown = sorted(name for name, value in options.items() if value is not None) if options else ()
+        if unknown:
+            raise TypeError(f"addBuildset got unknown arguments: {', '.join(unknown)}")
         return await self.master.add_buildset(request)
 
-    async def _merged_properties(
-        self, changes: Sequence[Change], passed: Mapping[str, Any] | None, stamps: Sequence[StampFields]
-    ) -> dict[str, tuple[Any, str]]:
-        given: dict[str, tuple[Any, str]] = {}
-        for change in changes:
-            given.update({name: with_source(value, "Change") for name, value in change.properties.items()})
-        if passed is not None:
-            given.update({name: with_source(v, "Request") for name, v in checked_properties(passed).items()})
-        own = self.properties
-        if self._renders_properties:
-            values = {name: value for name, value in own.items() if not has_renderables(value)}
-            values |= {name: value for name, (value, _) in given.items()}
-            values["scheduler"] = self.name
-            own = await rendered(own, Props(_about(stamps) | values, changes, stamps))
-            checked_properties(own)
-        merged = {name: with_source(value, "Scheduler") for name, value in own.items()}
-        merged.update(given)
-        merged["scheduler"] = (self.name, "Scheduler")
-        return merged
+    async def _rendered_properties(
+        self, given: Mapping[str, tuple[Any, str]], changes: Sequence[Change], stamps: Sequence[StampFields]
+    ) -> dict[str, Any]:
+        values = {name: value for name, value in self.properties.items() if not has_renderables(value)}
+        values |= _values(given)
+        values["scheduler"] = self.name
+        return checked_properties(await rendered(self.properties, Props(_about(stamps) | values, changes, stamps)))
 
-    async def _builders(self, wanted: Any, properties: Mapping[str, Any], changes: Sequence[Change]) -> tuple[str, ...]:
-        if callable(wanted):
-            wanted = await answered(wanted(dict(properties), list(changes)))
+    def _builders(self, wanted: Any) -> tuple[str, ...]:
         if isinstance(wanted, str) or not isinstance(wanted, Iterable):
             raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {wanted!r}, expected a list of names")
         names = tuple(wanted)
-        odd = [name for name in names if not isinstance(name, str)]
-        if odd:
-            raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {odd[0]!r} as a builder's name")
+        for name in names:
+            if not isinstance(name, str):
+                raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {name!r} as a builder's name")
         names = tuple(dict.fromkeys(names))
-        unknown = [name for name in names if name not in self.master.known_builders()]
+        known = self.master.known_builders()
+        unknown = [name for name in names if name not in known]
         if unknown or not names:
             what = f"unknown builder {unknown[0]!r}" if unknown else "no builder at all"
             raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {what}; a buildset needs known builders")
@@ -481,6 +478,20 @@ class BaseScheduler(Clustered):
             raise SchedulerFault(f"scheduler {self.name!r}: priority gave {priority!r}, expected a whole number")
         level: int = priority
         return level
+
+
+def _given_properties(changes: Sequence[Change], passed: Mapping[str, Any] | None) -> dict[str, tuple[Any, str]]:
+    """What a buildset's changes say, and over it what it was asked for with: name -> (value, source)."""
+    given: dict[str, tuple[Any, str]] = {}
+    for change in changes:
+        given.update({name: with_source(value, "Change") for name, value in change.properties.items()})
+    if passed is not None:
+        given.update({name: with_source(value, "Request") for name, value in checked_properties(passed).items()})
+    return given
+
+
+def _values(properties: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
+    return {name: value for name, (value, _) in properties.items()}
 
 
 def _about(stamps: Sequence[StampFields]) -> dict[str, Any]:

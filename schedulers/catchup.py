@@ -55,7 +55,7 @@ class Skip:
     exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Decision:
     """``serve`` and ``skips`` hold nominal times, oldest first. Commit ``examined`` with what comes of them.
 

@@ -10,6 +10,7 @@ no wall clocks are ever compared across a change.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from .cron_fields import CronError, CronFields, read_cron
@@ -61,6 +62,7 @@ class CronRule:
         return cls._of(str(arguments), fields, clock)
 
     @classmethod
+    @lru_cache(maxsize=4096)  # many schedulers have the same rule
     def _of(cls, text: str, fields: CronFields, clock: ZoneClock) -> "CronRule":
         wall = WallTimes(times_of_day(fields.hours, fields.minutes), fields.months, fields.days)
         return cls(text, clock.name, wall, not fields.wildcard, clock)

@@ -37,7 +37,7 @@ class StampFields:
     patch_json: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BuildsetRequest:
     """A buildset to ask for: one task for each of ``builders``. ``properties`` are name -> [value, source]."""
 

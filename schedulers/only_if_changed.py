@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from twisted.internet.defer import Deferred
+
 from .absolute_stamps import AbsoluteSourceStamps, flag_argument
 from .basic import filter_argument, importance_argument
 from .catchup import Skip
@@ -78,10 +80,11 @@ class OnlyIfChanged(AbsoluteSourceStamps):
         await self.classifyChanges({change.number: important})
         await self.remember(change)
 
-    @hook
-    async def getCodebaseDict(self, codebase: str) -> dict[str, Any]:
-        found: dict[str, Any] = await super().getCodebaseDict(codebase)
-        return found if self.branch is NOT_GIVEN or self.branch is None else {**found, "branch": self.branch}
+    def getCodebaseDict(self, codebase: str) -> Deferred[dict[str, Any]]:
+        found = super().getCodebaseDict(codebase)
+        if self.branch is NOT_GIVEN or self.branch is None:
+            return found
+        return found.addCallback(lambda found: {**found, "branch": self.branch})
 
     @hook
     async def fire(self, nominal: int | None) -> None:

@@ -47,7 +47,6 @@ class Overlapping(BaseScheduler):
         """One due time is served: ask for work. None: a person asked for it, at no due time."""
         raise NotImplementedError
 
-    @hook
     async def serve(self, nominal: int, in_line: bool = False) -> None:
         """A due time: asked for now, or when the run before it has ended, or a recorded skip."""
         step, why = next_step(self.overlap, len(self._running), len(self._waiting), in_line=in_line)

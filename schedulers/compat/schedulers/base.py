@@ -157,10 +157,10 @@ class BaseScheduler(NewBaseScheduler):
         properties: Any,
         builder_names: Any,
         priority: Any,
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> tuple[int, dict[int, int]]:
-        given = with_sources(properties)
-        return await super()._add(stamps, changes, reason, waited_for, given, builder_names, priority, options)
+        given, known = with_sources(properties), [as_known(change) for change in changes]
+        return await super()._add(stamps, known, reason, waited_for, given, builder_names, priority, options)
 
 
 def isScheduler(given: object) -> bool:
