@@ -15,7 +15,7 @@ from locum.schedulers.compat.changes import filter
 from locum.schedulers.compat.changes.changes import Change as OldChange
 from locum.schedulers.compat.data.resultspec import Filter, ResultSpec
 from locum.schedulers.compat.process import results
-from locum.schedulers.compat.process.properties import Interpolate, Properties, Property, WithProperties
+from locum.schedulers.compat.process.properties import Interpolate, Properties, Property, WithProperties, renderer
 from locum.schedulers.compat.schedulers import base, basic, trysched
 from locum.schedulers.compat.util import identifiers
 from locum.schedulers.hooks import begin
@@ -141,6 +141,45 @@ def test_a_trigger_of_ones_own_is_asked_with_properties_and_may_answer_with_a_pa
         assert harness.trigger(sourcestamps=[{"codebase": "", "revision": "r"}], set_props={"b": 2}).buildset
         (made,) = harness.buildsets
         assert made.revision == "r" and made.properties == {"a": 1, "b": 2, "scheduler": "asked"}
+
+
+def test_the_filter_may_be_made_by_a_method_of_ones_own():
+    class Own(basic.BaseBasicScheduler):
+        def getChangeFilter(self, branch, branches, change_filter, categories):
+            assert change_filter is None and categories is None
+            return filter.ChangeFilter(branch=branch) if branch is not util.NotABranch else None
+
+        def getTimerNameForChange(self, change):
+            return "only"
+
+        def getChangeClassificationsForTimer(self, sched_id, timer_name):
+            return self.master.db.schedulers.getChangeClassifications(sched_id)
+
+    for given, expected in (({"branch": "main"}, (1, 3)), ({}, (1, 2, 3))):
+        with SchedulerHarness(lambda given=given: Own("own", ["unit"], treeStableTimer=10, **given)) as harness:
+            for branch in ("main", "dev", "main"):
+                harness.change(branch=branch)
+            harness.fail_over()
+            harness.advance(11)
+            assert [made.changes for made in harness.buildsets] == [expected]
+
+
+def test_renderables_and_priorities_find_dictionaries():
+    @renderer
+    def builders(props):
+        assert props.changes[0]["branch"] == "rel" and props.changes[0]["files"] == props.files == ["a.c"]
+        return [stamp["branch"] for stamp in props.sourcestamps]
+
+    def priority(names, changes):
+        return len(names) + sum(len(one["files"]) for one in changes[""])
+
+    def of_releases():
+        return basic.AnyBranchScheduler("s", builders, priority=priority)
+
+    with SchedulerHarness(of_releases, builders=["rel"]) as harness:
+        harness.change(branch="rel", files=["a.c"])
+        (made,) = harness.buildsets
+        assert made.builders == ("rel",) and made.priority == 2
 
 
 # -- properties and renderables

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any
 
 from ...interface import SchedulerFault
-from ...rendering import Props, rendered, renderer
+from ...rendering import Props, rendered
+from ...rendering import Renderer as NewRenderer
 from ..absent import absent
 
 __all__ = ["Interpolate", "Properties", "Property", "WithProperties", "renderer"]
@@ -101,6 +102,23 @@ class Properties(Mapping[str, Any]):
 def with_sources(given: Any) -> Any:
     """What the schedulers take: of ``Properties`` the mapping of name -> (value, source); all else as it is."""
     return given.asDict() if isinstance(given, Properties) else given
+
+
+@dataclass(frozen=True)
+class Renderer(NewRenderer):
+    """A function of ``props`` as a renderable; it finds source stamps as dictionaries."""
+
+    def getRenderingFor(self, props: Any) -> Any:
+        """What the function says."""
+        if isinstance(props, Props):
+            stamps: Any = [asdict(one) if is_dataclass(one) else one for one in props.sourcestamps]
+            props = replace(props, sourcestamps=stamps)
+        return self.function(props)
+
+
+def renderer(function: Callable[[Any], Any]) -> Renderer:
+    """Decorator: make a renderable of a function of ``props``."""
+    return Renderer(function)
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,37 @@ from ...changes import Change
 from ...filters import NOT_GIVEN
 from ...hooks import answered, hook
 from ..absent import absent
+from ..changes.filter import ChangeFilter
 from ..mq import TIMER
 from . import base
 
 __all__ = ["AnyBranchScheduler", "BaseBasicScheduler", "Scheduler", "SingleBranchScheduler"]
 
+_NOT_GIVEN: Mapping[str, Any] = {
+    "branch": NOT_GIVEN,
+    "branches": NOT_GIVEN,
+    "change_filter": None,
+    "categories": None,
+}
+
 
 class BaseBasicScheduler(base.BaseScheduler, new.BaseBasicScheduler):
-    """With the hooks that such code overrides: ``getTimerNameForChange``, ``getChangeClassificationsForTimer`` and
-    ``stableTimerFired``. The timers are durable."""
+    """With the hooks that such code overrides: ``getChangeFilter``, ``getTimerNameForChange``, ``stableTimerFired`` and
+    ``getChangeClassificationsForTimer``. The timers are durable."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if type(self).getChangeFilter is not BaseBasicScheduler.getChangeFilter:
+            asked = {**_NOT_GIVEN, **{name: kwargs.pop(name) for name in _NOT_GIVEN if name in kwargs}}
+            kwargs["change_filter"] = self.getChangeFilter(**asked) or ChangeFilter()
         super().__init__(*args, **kwargs)
         if self.__dict__.get("fileIsImportant") is None and getattr(type(self), "fileIsImportant", None) is not None:
             self.__dict__.pop("fileIsImportant", None)  # a method of the class is meant
         self._stable_timers: dict[Any, Any] = defaultdict(lambda: None)
+
+    def getChangeFilter(self, branch: Any, branches: Any, change_filter: Any, categories: Any) -> Any:
+        """Which changes it is for, of the constructor's arguments; None: all. Asked only where it is overridden."""
+        made = ChangeFilter.fromSchedulerConstructorArgs
+        return made(change_filter, branches if branch is NOT_GIVEN else branch, categories)
 
     def getTimerNameForChange(self, change: Change) -> Any:
         """Changes of the same name wait together: a text, or a tuple of JSON values."""
