@@ -133,6 +133,14 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a runner may have to do: ``held`` is each (task, attempt) that is its already, ``queued``: there is more."""
+
+    held: frozenset[tuple[int, int]]
+    queued: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """What became of a lost runner's tasks; ``more``: not all were done, ask again."""
 
@@ -162,6 +170,12 @@ _UP = "EXISTS (SELECT 1 FROM masters WHERE masters.incarnation = :incarnation AN
 _WAITING_BUILDERS = Statement(
     "SELECT b.id, b.name, b.collapses FROM builders b JOIN {rows(id bigint)} AS r ON r.id = b.id"
     " WHERE EXISTS (SELECT 1 FROM tasks t WHERE t.builder_id = b.id AND t.state = 'queued')"
+)
+# What of ours runs; and a row without an id for each builder that has something queued.
+_OUTLOOK = Statement(
+    f"SELECT t.id, t.attempt FROM tasks t WHERE t.incarnation = :incarnation AND t.state IN ({_RUNNING})"
+    " UNION ALL SELECT NULL, NULL FROM {rows(id bigint)} AS r"
+    " WHERE EXISTS (SELECT 1 FROM tasks q WHERE q.builder_id = r.id AND q.state = 'queued')"
 )
 _LOCK_LIMITED = Statement(
     "SELECT s.id, s.max_parallel FROM builders s JOIN {rows(id bigint)} AS r ON r.id = s.id"
@@ -278,10 +292,11 @@ _HOLDERS = Statement(
 )
 
 
-def waiting(conn: Connection, builder_ids: Iterable[int]) -> bool:
-    """Whether a task of one of these builders is queued: one statement, no lock."""
-    ids = [(i,) for i in sorted(builder_ids)]
-    return bool(ids) and _WAITING_BUILDERS.with_rows(conn, ids).first() is not None
+def outlook(conn: Connection, incarnation: str, builder_ids: Iterable[int]) -> Outlook:
+    """What ``incarnation`` is to be running, and whether these builders have more: one statement, no lock."""
+    rows = _OUTLOOK.with_rows(conn, [(i,) for i in sorted(builder_ids)], incarnation=incarnation).all()
+    held = frozenset((row.id, row.attempt) for row in rows if row.id is not None)
+    return Outlook(held, len(rows) > len(held))
 
 
 def claim(conn: Connection, incarnation: str, builder_ids: Iterable[int], most: int) -> list[ClaimedTask]:
@@ -448,11 +463,14 @@ def held_alive(conn: Connection, incarnation: str) -> list[tuple[int, int]] | No
     return found if _ALIVE(conn, incarnation=incarnation).scalar() is not None else None
 
 
-def requeue_forgotten(conn: Connection, incarnation: str, known: Iterable[tuple[int, int]]) -> int:
-    """Put back what ``incarnation`` claimed without hearing of it (a lost answer): all of its tasks but the ``known``."""
-    forgotten = set(held(conn, incarnation)) - set(known)
+def requeue_forgotten(conn: Connection, incarnation: str, forgotten: Iterable[tuple[int, int]]) -> int:
+    """Put back what ``incarnation`` claimed without hearing of it (a lost answer): each (task, attempt). How many were.
+
+    They are named by whoever claims, never worked out here: what this did late, or again, could then take away a task
+    that was claimed meanwhile and runs.
+    """
     records = [TaskRequeued(task, attempt) for task, attempt in sorted(forgotten)]
-    return len(record(conn, incarnation, records).mine) if records else 0
+    return len(record(conn, incarnation, records).mine)
 
 
 def holders(conn: Connection) -> list[Holder]:

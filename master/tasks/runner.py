@@ -177,9 +177,15 @@ class TaskRunner:
         while not self._draining and self._ids:
             if self._in_doubt:
                 await self._give_back()
+            running = set(self._running)
+            # One statement, and no write transaction, while there is nothing to do.
+            outlook = await self._remote.single(tasks.outlook, self._incarnation, list(self._ids))
+            if outlook.held - running:  # the COMMIT of a claim whose answer was lost may come after all
+                self._in_doubt = True
+                continue
             free = self._room()
-            if free < 1 or not await self._remote.single(tasks.waiting, list(self._ids)):
-                return  # one statement, and no write transaction, while there is nothing to do
+            if free < 1 or not outlook.queued:
+                return
             try:
                 claimed = await self._remote.write(tasks.claim, self._incarnation, list(self._ids), free)
             except OutcomeUnknown:
@@ -194,7 +200,7 @@ class TaskRunner:
                 task.builder in self._builders and self._builders[task.builder].collapse_requests for task in claimed
             ):
                 self._announce("finished")  # what collapsed into them may have completed buildsets
-            if not claimed:
+            if not claimed or self._room() < 1:
                 return
 
     def _room(self) -> int:
@@ -218,9 +224,12 @@ class TaskRunner:
                 may.callback(None)
 
     async def _give_back(self) -> None:
+        """Queue again what is ours by the database, and does not run here. No claim is under way meanwhile."""
         self._in_doubt = False
+        running, incarnation = set(self._running), self._incarnation
         try:
-            given = await self._remote.write(tasks.requeue_forgotten, self._incarnation, list(self._running))
+            held = await self._remote.single(tasks.held, incarnation)
+            given = await self._remote.write(tasks.requeue_forgotten, incarnation, sorted(set(held) - running))
         except DatabaseError:
             self._in_doubt = True
             raise

@@ -283,9 +283,28 @@ def test_what_was_claimed_without_hearing_of_it_goes_back_into_the_queue(db):
     me, unit = join(db, "me"), builder(db, "unit")
     ids = [buildset(db, [unit])[1][0] for _ in range(3)]
     claim(db, me, unit)
-    assert db.write(tasks.requeue_forgotten, me, [(ids[1], 1)]) == 2
+    forgotten = [(ids[0], 1), (ids[2], 1)]
+    assert db.write(tasks.requeue_forgotten, me, forgotten) == 2
     assert db.read(tasks.held, me) == [(ids[1], 1)]
     assert [t.attempt for t in claim(db, me, unit)] == [2, 2]
+    # Done once more, late: what was claimed meanwhile stays with its runner.
+    assert db.write(tasks.requeue_forgotten, me, forgotten) == 0
+    assert db.read(tasks.held, me) == [(ids[0], 2), (ids[1], 1), (ids[2], 2)]
+
+
+def test_a_runner_sees_at_one_look_what_is_its_and_whether_there_is_more(db):
+    me, unit, other = join(db, "me"), builder(db, "unit"), builder(db, "other")
+    assert db.read(tasks.outlook, me, [unit, other]) == tasks.Outlook(frozenset(), False)
+    _, (one,) = buildset(db, [unit])
+    _, (another,) = buildset(db, [other])
+    assert db.read(tasks.outlook, me, [unit]) == tasks.Outlook(frozenset(), True)
+    claim(db, me, unit)
+    assert db.read(tasks.outlook, me, [unit]) == tasks.Outlook(frozenset({(one, 1)}), False)
+    assert db.read(tasks.outlook, me, [unit, other]) == tasks.Outlook(frozenset({(one, 1)}), True)
+    join(db, "you")
+    assert db.read(tasks.outlook, "you", [other]) == tasks.Outlook(frozenset(), True)
+    assert db.read(tasks.outlook, "you", []) == tasks.Outlook(frozenset(), False)
+    assert another != one
 
 
 # -- lost runners -------------------------------------------------------------------------------------------------

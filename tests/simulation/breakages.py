@@ -96,8 +96,8 @@ def _since_active(rule: Any, policy: Any, examined: int, now: int, active_since:
     return _DECIDE(rule, policy, max(examined, min(active_since, now)), now, active_since, *more)
 
 
-def _requeue_everything(conn: Any, incarnation: str, known: Any) -> int:
-    return _REQUEUE_FORGOTTEN(conn, incarnation, ())
+def _requeue_everything(conn: Any, incarnation: str, forgotten: Any) -> int:
+    return _REQUEUE_FORGOTTEN(conn, incarnation, tasks.held(conn, incarnation))
 
 
 _requeue_everything.__name__ = "requeue_forgotten"

@@ -187,9 +187,15 @@ class TasksModel:
     def what_is_behind(self) -> str:
         """'' if every task has come to rest."""
         waiting = [t for t in self._tasks.values() if t.state not in ("executed", "failed", "queued")]
-        stuck = [t for t in waiting if t.incarnation not in self._holders()]
-        return f"P6: tasks of runners that are gone: {stuck[:3]}" if stuck else ""
+        carried_out = self._carried_out()
+        stuck = [t for t in waiting if (t.incarnation, t.id, t.attempt) not in carried_out]
+        return f"P6: tasks that nobody carries out: {stuck[:3]}" if stuck else ""
 
-    def _holders(self) -> set[str]:
-        there = [p.master.incarnation for p in self.world.processes]
-        return {incarnation.id for incarnation in there if incarnation is not None}
+    def _carried_out(self) -> set[tuple[str, int, int]]:
+        """(incarnation, task, attempt) of all that the runners of living masters know to be theirs."""
+        return {
+            (process.master.incarnation.id, *key)
+            for process in self.world.processes
+            if process.master.incarnation is not None and process.master._runner is not None
+            for key in process.master._runner._running
+        }
