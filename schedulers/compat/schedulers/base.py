@@ -157,7 +157,7 @@ class BaseScheduler(NewBaseScheduler):
         properties: Any,
         builder_names: Any,
         priority: Any,
-        options: Mapping[str, Any],
+        options: dict[str, Any],
     ) -> tuple[int, dict[int, int]]:
         given, known = with_sources(properties), [as_known(change) for change in changes]
         return await super()._add(stamps, known, reason, waited_for, given, builder_names, priority, options)
