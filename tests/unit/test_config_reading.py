@@ -73,7 +73,7 @@ def test_the_example_of_the_documentation_is_read_whole(tmp_path):
 
 def test_a_file_with_no_more_than_a_comment_behind_its_sections_has_the_defaults():
     config = read("cluster:\nschedulers:\nplugins: []\ntasks: {}\n")
-    assert config.cluster == ClusterSection(10.0, 2.0, 1.0, "UTC", "auto", 60.0, None)
+    assert config.cluster == ClusterSection(10.0, 2.0, 1.0, "UTC", "auto", 60.0)
     assert config.database == DatabaseSection("sqlite:///locum.sqlite", "auto", 4, 30.0)
     assert config.tasks == TasksSection(4, 300.0, 600.0, 10 * 1024 * 1024)
     assert config.log == LogSection("human", "info", None)
