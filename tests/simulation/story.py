@@ -375,13 +375,16 @@ class Story:
         before = {} if incarnation is None else dict(incarnation.activation.tenures)
         old = master.config
         process.differs |= _differing(old, wanted)
-        faulty = any(entry.name == "faulty" for entry in wanted.schedulers)
         world.note(f"{process}: is reconfigured")
 
         def done(answer: Any) -> None:
             world.note(f"{process}: reconfigured: {answer.get('error', 'done')}")
-            if faulty and (not answer.get("error") or master.config is not old):
+            # Judged by the file as it was when it was read: somebody may have mended it since this was asked for. One
+            # comes after the other, so what was read last is what this answer is about.
+            if _faulty(process.read) and (not answer.get("error") or master.config is not process.ran):
                 world.violate(f"P8: {process} took over a configuration with faults: {answer}")
+            if _faulty(master.config):
+                world.violate(f"P8: {process} runs by a configuration with faults")
             if "error" in answer or master.incarnation is not incarnation or incarnation is None:
                 return
             for i, tenure in incarnation.activation.tenures.items():
@@ -424,6 +427,11 @@ def _change(request_id: str, branch: str) -> NewChange:
         request_id=request_id, who="sim", files_json="[]", comments="", branch=branch, revision=request_id, category=None,
         repository="repo", codebase="", project="", properties_json="{}", revlink="", committer=None, when_at=None,
     )  # fmt: skip
+
+
+def _faulty(config: MasterConfig) -> bool:
+    """Whether whoever makes its schedulers finds a fault."""
+    return any(entry.name == "faulty" for entry in config.schedulers)
 
 
 def _differing(old: MasterConfig, new: MasterConfig) -> set[str]:

@@ -20,6 +20,7 @@ from locum.db.database import Database, HostClocks
 from locum.db.errors import DatabaseAway, OutcomeUnknown
 from locum.master.service import Master
 from locum.master.surroundings import Pool, Surroundings
+from locum.master.watchman import RETRY_S
 from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
@@ -264,6 +265,9 @@ class Process:
         self.number = number
         self.pid = 1000 + world.next_number()
         self.config = config
+        """its file, as it is now"""
+        self.read = self.ran = config
+        """what it read last, and what it ran by when it read that"""
         self.lease_s: float = config.cluster.lease
         self.dead = False
         self.frozen = False
@@ -291,7 +295,7 @@ class Process:
         surroundings = Surroundings(self.reactor, clocks, general.in_thread, new_pool)
         before, world.running = world.running, self
         self.master = Master(
-            config, name, surroundings, {}, read_config=lambda: self.config, threads=False, on_end=self._ended
+            config, name, surroundings, {}, read_config=self._read_config, threads=False, on_end=self._ended
         )
         world.running = before
 
@@ -302,6 +306,10 @@ class Process:
     def unreachable(self) -> bool:
         """Whether the database cannot be reached from here."""
         return self.cut_off or self.world.outage
+
+    def _read_config(self) -> Any:
+        self.read, self.ran = self.config, self.master.config
+        return self.read
 
     # -- its clocks ---------------------------------------------------------------------------------------------------
 
@@ -712,12 +720,15 @@ class World:
         self.on_death(process)
 
     def joined(self, process: Process, incarnation: Any) -> None:
-        """It is a member: it says which lock it holds, as its watching thread does."""
-        if self.crash_hint:
-            database = incarnation.databases.work.database
-            process.watch.in_thread(database.single, members.set_crash_key, incarnation.id, process.pid).addErrback(
-                lambda failure: None
-            )
+        """It is a member: it says which lock it holds, as its watching thread does, until that is known to be written."""
+        if not self.crash_hint or incarnation._ended:
+            return
+
+        def again(_: Failure) -> None:
+            self.later(int(RETRY_S * SECOND), "", lambda: self.joined(process, incarnation), process, on_reactor=False)
+
+        database = incarnation.databases.work.database
+        process.watch.in_thread(database.single, members.set_crash_key, incarnation.id, process.pid).addErrback(again)
 
     def _hint(self, watcher: Process, dead: str, key: int) -> None:
         def look() -> None:
