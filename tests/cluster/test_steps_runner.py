@@ -15,7 +15,7 @@ from locum.db.errors import DatabaseAway
 from locum.master.surroundings import RemoteDatabase
 from locum.master.tasks.lost import LostTasks
 from locum.tests.support import reactors
-from locum.tests.support.cluster_rows import PROCESS, end, execute, join
+from locum.tests.support.cluster_rows import PROCESS, builder, buildset, end, execute, join
 from locum.tests.support.guards import marked
 from locum.tests.support.task_bench import Bench, log_of, section, shell, shown
 
@@ -363,6 +363,20 @@ def test_a_runner_declared_lost_that_wakes_changes_nothing_and_its_step_is_kille
     line = f"echo attempt; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; echo late"
     unit = section("unit", shell(line, env={"MARK": mark}), on_lost="requeue")
     bench(step, unit)
+
+
+def test_what_is_claimed_behind_the_runners_back_is_queued_again(db, bench):
+    """A claim whose answer was lost may be committed long after its runner has looked for it."""
+
+    async def step(made):
+        other = builder(db, "other")  # which this runner does not ask for, so that it is this claim that it sees
+        _, (task,) = buildset(db, [other])
+        assert [t.id for t in db.write(tasks.claim, "me", [other], 1)] == [task]
+        made.runner.wake()
+        await made.until(lambda: shown(db, task).task.state == "queued", "it is given back")
+        assert made.runner.running == 0
+
+    bench(step, section("unit", shell("true")))
 
 
 def test_tasks_go_on_under_the_next_incarnation_of_their_process(db, bench, tmp_path):
