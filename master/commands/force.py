@@ -14,7 +14,7 @@ from ...db.naming import Refused, storable
 from ...db.requested import BuildsetLine
 from ..changes import properties_json
 from .buildsets import buildset_json, good
-from .opening import database_command, json_option, polled, who, written
+from .opening import SECONDS, database_command, json_option, polled, who, written
 from .output import emit_json, iso, say, warn
 from .properties import PROPERTY_HELP, parsed
 
@@ -48,7 +48,7 @@ ANSWER_TIMEOUT_S = 10.0
 @click.option("--wait", is_flag=True, help="Wait until the buildset is complete; exit 0 if it succeeded, else 1.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0),
+    type=SECONDS,
     metavar="SECONDS",
     help="How long to wait. Default: 10 s; with --wait, for ever.",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import getpass
+import math
 import os
 import re
 import socket
@@ -41,6 +42,19 @@ database_option = click.option(
     "--database", "database_url", metavar="URL", help="The database, without a YAML file. Default: $LOCUM_DATABASE."
 )
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with who did it and when.")
+
+
+class _Seconds(click.FloatRange):
+    """From 0 on; 'inf' is without end. What is no number is no bound, although no comparison says so."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds: float = super().convert(value, param, ctx)
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return seconds
+
+
+SECONDS = _Seconds(0)
 LIMIT = click.IntRange(1, 2**31 - 1)
 NUMBER = click.IntRange(0, 2**63 - 1)  # ids are 64 bits wide; what is beyond would be an error of the driver
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")

@@ -9,7 +9,7 @@ import click
 from ...db import orders
 from ...db.database import Database
 from ...db.naming import Refused
-from .opening import announce, database_command, json_option, polled, reason_option, who
+from .opening import SECONDS, announce, database_command, json_option, polled, reason_option, who
 from .output import emit_json, say
 
 DEFAULT_TIMEOUT_S = 60.0
@@ -19,7 +19,7 @@ DEFAULT_TIMEOUT_S = 60.0
 @click.option("--diff", is_flag=True, help="Only tell what would change.")
 @click.option("--master", "names", multiple=True, metavar="NAME", help="Only this master; may be repeated.")
 @click.option("--all", "everyone", is_flag=True, help="All masters that are up (as without --master).")
-@click.option("--timeout", type=click.FloatRange(0), default=DEFAULT_TIMEOUT_S, show_default=True, metavar="SECONDS")
+@click.option("--timeout", type=SECONDS, default=DEFAULT_TIMEOUT_S, show_default=True, metavar="SECONDS")
 @reason_option
 @json_option
 @database_command

@@ -18,7 +18,7 @@ from ...db.naming import Refused, storable
 from ...schedulers.try_jobs import LARGEST_JOB, TryJob
 from ..changes import properties_json
 from .force import ANSWER_TIMEOUT_S, completed, told
-from .opening import database_command, json_option, polled, who, written
+from .opening import SECONDS, database_command, json_option, polled, who, written
 from .output import clean_output, emit_json, say, warn
 from .properties import PROPERTY_HELP, parsed
 
@@ -59,7 +59,7 @@ LARGEST_PATCH = LARGEST_JOB // 2
 @click.option("--wait", is_flag=True, help="Wait until the buildset is complete; exit 0 if it succeeded, else 1.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0),
+    type=SECONDS,
     metavar="SECONDS",
     help="How long to wait. Default: 10 s; with --wait, for ever.",
 )

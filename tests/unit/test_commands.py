@@ -354,6 +354,8 @@ def test_buildsets_and_tasks_are_listed_and_shown(locum, db):
         ("task", "list", "--state", "quued"),
         ("task", "list", "--builder", "\udcff"),
         ("schedule", "list", "--after", "9" * 30),
+        ("reconfig", "--timeout", "nan"),
+        ("force", "quick", "--timeout", "nan"),
     ],
 )
 def test_what_no_database_could_hold_is_a_wrong_command_line(locum, line):
