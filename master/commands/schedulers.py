@@ -240,7 +240,8 @@ def scheduler_failures(
         cause = None if (retry or discard) == "all" else (retry or discard)
         causes = written(database, ["schedulers"], act, name, cause, who(), kind)
         done = {"retried" if retry else "discarded": causes}
-        either(as_json, lambda: done, lambda: say(f"{next(iter(done))}: {', '.join(causes) or 'nothing'}"))
+        none = "nothing" + ("" if retry else ": no cause is set aside; one that is tried again may be once it is")
+        either(as_json, lambda: done, lambda: say(f"{next(iter(done))}: {', '.join(causes) or none}"))
         return
     scheduler_id = None if name is None else database.read(naming.find, name, kind).id
     found = database.read(listings.failures, scheduler_id)

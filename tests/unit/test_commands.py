@@ -194,6 +194,8 @@ def test_failures_are_listed_retried_and_discarded(locum, db):
     assert locum("scheduler", "failures", "quick", "--retry", "change:9").code == 1
     assert "discarded: change:1" in locum("scheduler", "failures", "quick", "--discard", "all").out
     assert locum("scheduler", "failures").out == "no failures\n"
+    assert "nothing: no cause is set aside" in locum("scheduler", "failures", "quick", "--discard", "all").out
+    assert locum("scheduler", "failures", "quick", "--retry", "all").out == "retried: nothing\n"
 
 
 def test_next_tells_due_times_soonest_first(locum, db):
