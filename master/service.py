@@ -133,7 +133,8 @@ class Master:
                     await pause(self._surroundings.reactor, RETRY_S)
                     continue
                 except DatabaseError as error:
-                    raise CannotStart(f"{self._url}: {error}") from None
+                    what = str(error) if str(self._url) in str(error) else f"{self._url}: {error}"
+                    raise CannotStart(what) from None
                 if taken is not None:
                     raise CannotStart(taken)
                 return

@@ -310,7 +310,9 @@ def test_a_database_of_another_program_is_refused_and_untouched(empty_url: str, 
 def test_a_schema_that_must_be_upgraded_by_hand_is_left_alone(empty_url: str, tmp_path: Path) -> None:
     """P12: ``database.upgrade: manual`` refuses and names the command."""
     with Cluster(tmp_path, empty_url, **{**USUAL, "database": {"upgrade": "manual"}}) as c:
-        assert "locum db upgrade" in refused(c)
+        said = refused(c)
+        assert "locum db upgrade" in said
+        assert said.count("://") == 1, "the database is named once"
         c.quick("db", "upgrade")
         c.start("m1")
         c.wait_held(*NAMES)
