@@ -222,6 +222,10 @@ class Days:
         lengths = {length for month in months for length in month_lengths(month)}
         return any(self.within(length, weekday) for length in sorted(lengths, reverse=True) for weekday in range(7))
 
+    def always(self) -> bool:
+        """Whether every day of every month matches."""
+        return all(len(self.within(length, weekday)) == length for length in (28, 29, 30, 31) for weekday in range(7))
+
 
 def month_lengths(month: int) -> tuple[int, ...]:
     """The lengths that the month can have."""

@@ -31,6 +31,7 @@ class Overlapping(BaseScheduler):
         self._running: list[int] = []
         self._waiting: list[int] = []
         self._added: list[int] = []
+        """what has been added for a person's wish that is being served"""
 
     @hook
     async def activate(self) -> None:
@@ -68,7 +69,8 @@ class Overlapping(BaseScheduler):
 
     async def _add(self, *args: Any, **kwargs: Any) -> tuple[int, dict[int, int]]:
         answer = await super()._add(*args, **kwargs)
-        self._added.append(answer[0])
+        if self.askedFor:
+            self._added.append(answer[0])
         if self.overlap != "allow":
             self._running.append(answer[0])
             await self._remember()
@@ -110,4 +112,5 @@ class Overlapping(BaseScheduler):
             await serve()
         finally:
             self.askedFor = False
-        return list(self._added)
+        added, self._added = self._added, []
+        return added

@@ -4,7 +4,7 @@ A wall minute is an int: whole minutes between 1970-01-01 00:00 and a reading of
 """
 
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
 from typing import Final
@@ -45,6 +45,11 @@ class WallTimes:
     times: tuple[int, ...]
     months: tuple[int, ...]
     days: Days
+    daily: bool = field(init=False, repr=False, compare=False)
+    """Every day matches: then no calendar is needed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "daily", len(self.months) == 12 and self.days.always())
 
     def first_from(self, minute: int) -> int | None:
         """The first wall minute at or after ``minute``. None: not before the year 9990."""
@@ -81,6 +86,8 @@ class WallTimes:
     def _day_from(self, day: int) -> int | None:
         if day > _LAST_DAY:
             return None
+        if self.daily and day >= _FIRST_DAY:
+            return day
         month = _month_of(max(day, _FIRST_DAY))
         while month <= _LAST_MONTH:
             if month % 12 + 1 in self.months:
@@ -94,6 +101,8 @@ class WallTimes:
     def _day_to(self, day: int) -> int | None:
         if day < _FIRST_DAY:
             return None
+        if self.daily and day <= _LAST_DAY:
+            return day
         month = _month_of(min(day, _LAST_DAY))
         while month >= _FIRST_MONTH:
             if month % 12 + 1 in self.months:

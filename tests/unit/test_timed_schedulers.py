@@ -488,6 +488,19 @@ def test_every_hour_fires_through_both_passes_and_not_in_the_gap(bench):
     assert [h[11:13] for h in hours] == ["00", "01", "02"]
 
 
+def test_what_a_tick_added_is_not_kept_for_ever(bench):
+    b = bench(periodic(1))
+    b.advance(3)
+
+    def kept():
+        return {name: len(value) for name, value in vars(b.tenure.scheduler).items() if isinstance(value, (list, dict))}
+
+    before = kept()
+    b.advance(50)
+    assert len(b.built) > 50
+    assert kept() == before
+
+
 def test_cron_text_and_fields_mean_the_same(bench):
     by_text = bench(nightly(cron="0 3 * * mon-fri"), at="2026-01-09T00:00:00+00:00")
     by_fields = bench(nightly(hour=3, dayOfWeek="0-4"), at="2026-01-09T00:00:00+00:00")
