@@ -80,6 +80,7 @@ _FAIL = committer.Committer._fail
 _TRUST = membership.Membership._trust
 _DECIDE = timed.decide
 _REQUEUE_FORGOTTEN = tasks.requeue_forgotten
+_OUTLOOK = tasks.outlook
 _AFTER = Feed.after
 
 
@@ -101,6 +102,13 @@ def _requeue_everything(conn: Any, incarnation: str, forgotten: Any) -> int:
 
 
 _requeue_everything.__name__ = "requeue_forgotten"
+
+
+def _what_is_held_overlooked(conn: Any, incarnation: str, builder_ids: Any) -> tasks.Outlook:
+    return tasks.Outlook(frozenset(), _OUTLOOK(conn, incarnation, builder_ids).queued)
+
+
+_what_is_held_overlooked.__name__ = "outlook"
 
 
 def _skipping_one(self: Feed[Any], number: int) -> Any:
@@ -260,6 +268,15 @@ BREAKAGES: dict[str, Breakage] = {
         shape="tasks",
         chances={"unknown claim": 0.3, "lost claim": 0.3},
         every={"clock": 0.0},
+    ),
+    "a claim committed late overlooked": Breakage(
+        _other(tasks, "outlook", _what_is_held_overlooked),
+        "",
+        shape="tasks",
+        chances={"ghost claim": 0.2},
+        every={"change": 1.0, "clock": 0.0},
+        peace=True,
+        slow=True,
     ),
     "reconfiguring touches everything": Breakage(
         _other(service, "compared", lambda instance: object()), "P8", chances={}, every={"reconfigure": 5.0}
