@@ -99,6 +99,11 @@ class Databases:
         beats, commits = remote("beat", 1, short), remote("commit", AT_ONCE[url.dialect], bounds)
         return cls(work, beats, commits, tuple(pools))
 
+    def connect_commits(self) -> None:
+        """Make the connections for commits before they are needed: the first turns after a takeover do not wait for them."""
+        for _ in range(AT_ONCE[self.commits.database.dialect]):
+            self.commits.read(_nothing).addErrback(lambda failure: None)  # whoever commits something will be told
+
     def cut_overdue(self) -> None:
         """Break what has waited for too long."""
         for remote in (self.work, self.beats, self.commits):
@@ -268,6 +273,7 @@ class Incarnation:
             await self.databases.work.single(members.set_digest, self.id, config.digest)
 
     def _start_threads(self) -> None:
+        self.databases.connect_commits()
         call = self._surroundings.reactor.callFromThread
         hint = self._config.cluster.crash_hint == "auto"
         database = self.databases.work.database
@@ -433,6 +439,10 @@ def lease_times(config: MasterConfig) -> LeaseTimes:
     """The times that the configuration says."""
     c = config.cluster
     return LeaseTimes(c.lease, c.heartbeat, c.margin)
+
+
+def _nothing(conn: Connection) -> None:
+    """Only to have been connected."""
 
 
 def pause(reactor: Any, seconds: float) -> Deferred[None]:
