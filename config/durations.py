@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 LONGEST_S = 100 * 365 * 86_400  # a hundred years: anything longer is a slip, and would overflow somewhere later
 
@@ -60,6 +61,7 @@ def _of_number(value: int | float) -> Fraction:
     return Fraction(value) * 1_000_000
 
 
+@lru_cache(maxsize=1024)  # thousands of schedulers say the same few
 def _of_text(text: str) -> Fraction:
     if _BARE.fullmatch(text):
         return Fraction(text) * 1_000_000

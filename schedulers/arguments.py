@@ -203,16 +203,16 @@ def checked_key(key: Any) -> str:
     return key
 
 
-def json_encoder(*, allow_nan: bool) -> Callable[[Any], str]:
+def json_encoder(*, allow_nan: bool, sort_keys: bool = False) -> Callable[[Any], str]:
     """``json.dumps`` with its C encoder made once: made anew for each small value, it costs more than the value.
 
     RecursionError: the value contains itself, or is nested too deeply.
     """
     make: Any = vars(json.encoder)["c_make_encoder"]
-    plain = json.JSONEncoder(allow_nan=allow_nan)
+    plain = json.JSONEncoder(allow_nan=allow_nan, sort_keys=sort_keys)
     if make is None:  # Python without its C modules
         return plain.encode
-    pieces = make(None, plain.default, encode_basestring_ascii, None, ": ", ", ", False, False, allow_nan)
+    pieces = make(None, plain.default, encode_basestring_ascii, None, ": ", ", ", sort_keys, False, allow_nan)
 
     def encode(value: Any) -> str:
         return "".join(pieces(value, 0))

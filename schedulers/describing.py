@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
+from .arguments import json_encoder
 from .base import BaseScheduler, Clustered
 from .basic import BaseBasicScheduler
 from .cancellers import OldBuildCanceller
@@ -30,12 +31,13 @@ _OURS: Final = __name__.rpartition(".")[0] + "."
 _COMPAT: Final = _OURS + "compat."
 _REACTIONS: Final = ("at once", "stable", "collects", "cancels", "own")
 _PLAIN_FLAGS: Final = re.compile("").flags
+_encode = json_encoder(allow_nan=False, sort_keys=True)
 
 
 def description_of(scheduler: Clustered, consumes_changes: bool) -> str:
     """What an instance that has been activated is, as JSON text. What cannot be told of code that is not ours is left out."""
     try:
-        return json.dumps(describe(scheduler, consumes_changes), sort_keys=True, allow_nan=False)
+        return _encode(describe(scheduler, consumes_changes))
     except Exception:  # attributes of an author's class that are not what they were: that must not keep it from working
         return json.dumps({"class": type(scheduler).__name__})
 

@@ -71,7 +71,7 @@ def measure_changes(url: str, options: argparse.Namespace) -> None:
                 writer.write(changes.add, new)
             statements = Statements(url)
             process = masters.start("m1")
-            count = "SELECT count(*) FROM buildsets"
+            count = "SELECT count(*) AS bench FROM buildsets"
             wait_for(lambda: one(cursor, count) > 0, 60, "the first buildset", 0.005)
             wait_for(lambda: one(cursor, count) >= options.n, 300, "all buildsets", 0.05)
             used = statements.since()
@@ -108,7 +108,7 @@ def measure_startup(url: str, options: argparse.Namespace) -> None:
             turned = "SELECT count(*) FROM schedulers WHERE turns >= 1 AND incarnation IS NOT NULL"
             wait_for(lambda: one(cursor, turned) >= options.n, 120, "all active", 0.02)
             seconds = time.perf_counter() - start
-            count = "SELECT count(*) FROM buildsets"
+            count = "SELECT count(*) AS bench FROM buildsets"
             wait_for(lambda: one(cursor, count) >= options.n, 120, "the first tick of all", 0.05)
             say(
                 "start to all active",
@@ -142,13 +142,13 @@ def reconfigure(url: str, cursor: Any, masters: Masters, pid: int, options: argp
     before = sorted(cursor.fetchall())
     text = masters.config.read_text()
     masters.config.write_text(text.replace("name: p7, periodicBuildTimer: 1h", "name: p7, periodicBuildTimer: 2h"))
-    term = one(cursor, "SELECT term FROM schedulers WHERE name = 'p7'")
+    term = one(cursor, "SELECT term AS bench FROM schedulers WHERE name = 'p7'")
     statements = Statements(url)
     start = time.perf_counter()
     os.kill(pid, signal.SIGHUP)
     wait_for(lambda: "reconfigured:" in masters.log("m1"), 60, "reconfigured", 0.005)
     seconds = time.perf_counter() - start
-    wait_for(lambda: one(cursor, "SELECT term FROM schedulers WHERE name = 'p7'") > term, 60, "a new term", 0.01)
+    wait_for(lambda: one(cursor, "SELECT term AS bench FROM schedulers WHERE name = 'p7'") > term, 60, "a new term", 0.01)
     both = time.perf_counter() - start
     time.sleep(0.2)
     used = statements.since()
@@ -180,7 +180,7 @@ def measure_ticks(url: str, options: argparse.Namespace) -> None:
                 spread(url, cursor, options)
             statements = Statements(url)
             cpu = sum(cpu_s(process.pid) for process in processes)
-            count = "SELECT count(*) FROM buildsets"
+            count = "SELECT count(*) AS bench FROM buildsets"
             wait_for(lambda: one(cursor, count) >= options.n, 200, "all ticks", 0.2)
             used = statements.since()
             cursor.execute("SELECT (submitted_at - due_at) / 1000000.0 FROM buildsets ORDER BY 1")
