@@ -148,7 +148,9 @@ def reconfigure(url: str, cursor: Any, masters: Masters, pid: int, options: argp
     os.kill(pid, signal.SIGHUP)
     wait_for(lambda: "reconfigured:" in masters.log("m1"), 60, "reconfigured", 0.005)
     seconds = time.perf_counter() - start
-    wait_for(lambda: one(cursor, "SELECT term AS bench FROM schedulers WHERE name = 'p7'") > term, 60, "a new term", 0.01)
+    wait_for(
+        lambda: one(cursor, "SELECT term AS bench FROM schedulers WHERE name = 'p7'") > term, 60, "a new term", 0.01
+    )
     both = time.perf_counter() - start
     time.sleep(0.2)
     used = statements.since()
