@@ -42,6 +42,7 @@ from .rendering import Props, has_renderables, is_renderable, rendered
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+LARGEST_STATE = 16 * 1024 * 1024
 _NOTHING: Any = object()
 _PARENT = ("parent_buildid", "parent_relationship", "rebuilt_buildid")
 
@@ -137,8 +138,17 @@ class Clustered(Service):
             )
 
     def setState(self, key: str, value: Any) -> Deferred[None]:
-        """Keep a JSON value under ``key``; the next owner's ``getState`` reads it once this turn has committed."""
-        return self.master.set_state(checked_key(key), to_json(value, f"state {key!r}"))
+        """Keep a JSON value under ``key``; the next owner's ``getState`` reads it once this turn has committed.
+
+        TypeError: it is not JSON. ValueError: it is over ``LARGEST_STATE`` characters of JSON.
+        """
+        text = to_json(value, f"state {key!r}")
+        if len(text) > LARGEST_STATE:
+            raise ValueError(
+                f"state {key!r}: {len(text):,} characters of JSON; a value may have {LARGEST_STATE:,}, as every takeover"
+                " reads it; keep what is large elsewhere, and only where it is in here"
+            )
+        return self.master.set_state(checked_key(key), text)
 
     def setTimer(self, key: str, due: datetime) -> Deferred[None]:
         """Set or move a durable alarm: ``gotTimer(key, due)`` will be called on whichever master owns this scheduler then."""

@@ -180,6 +180,13 @@ def test_state_that_is_not_json_is_refused(bench, value):
     assert b.state == {}
 
 
+def test_a_state_that_every_takeover_would_have_to_read_has_a_limit(bench):
+    b = bench(Quick)
+    with pytest.raises(ValueError, match=r"state 'n': 16,777,218 characters of JSON; a value may have 16,777,216"):
+        b.ask(lambda: b.scheduler.setState("n", "x" * (16 * 1024 * 1024)))
+    assert b.state == {}
+
+
 def test_state_keeps_every_text_that_json_knows(bench):
     b = bench(Quick)
     odd = ["\0", "\ud800", "'; DROP TABLE", "😀", ":x", "%s"]
