@@ -9,7 +9,7 @@ from .durations import format_duration, parse_duration
 from .entries import Entry
 from .faults import ConfigError, Fault, Place, suggest
 from .kinds import is_zone
-from .loader import MasterConfig, Plugin, load, parse
+from .loader import MasterConfig, Plugin, load, parse, with_digest
 from .schema import json_schema
 from .secret import Secret, carries_credentials, mask_credentials
 from .sections import ClusterSection, DatabaseSection, LogSection, MasterSection, TasksSection
@@ -43,4 +43,5 @@ __all__ = [
     "parse",
     "parse_duration",
     "suggest",
+    "with_digest",
 ]

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -147,7 +147,7 @@ class _Loader:
             tasks=self._section("tasks", lambda n, p: read_section(TasksSection, n, p, reader), TasksSection()),
             log=self._section("log", lambda n, p: read_section(LogSection, n, p, reader), LogSection()),
         )
-        return _with_digest(config)
+        return with_digest(config)
 
     def _section(self, key: str, read: Callable[[Node, str], _T], default: _T) -> _T:
         if key not in self._root.pairs:
@@ -231,7 +231,8 @@ def _read_plugin(target: str, node: Node, path: str, reader: Reader) -> Plugin:
         raise reader.fault(node, path, what, "paths begin at this file's folder") from None
 
 
-def _with_digest(config: MasterConfig) -> MasterConfig:
+def with_digest(config: MasterConfig) -> MasterConfig:
+    """The same, with the digest of what it says now: masters that do the same have the same."""
     tasks = config.tasks
     digest = digest_of(
         {
@@ -243,4 +244,4 @@ def _with_digest(config: MasterConfig) -> MasterConfig:
             "tasks": [tasks.lost_after, tasks.drain, tasks.log_limit],
         }
     )
-    return MasterConfig(**{**{name: getattr(config, name) for name in config.__slots__}, "digest": digest})
+    return replace(config, digest=digest)

@@ -7,13 +7,13 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any, cast
 
-from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, Secret, json_schema, suggest
+from ..config import PROPERTY_REFERENCE, Entry, Fault, MasterConfig, Plugin, Secret, json_schema, suggest, with_digest
 from ..db.urls import DatabaseUrl
 from ..schedulers import basic, cancellers, dependent, force, timed, triggerable
 from ..schedulers.base import BaseScheduler, Clustered
@@ -72,15 +72,11 @@ class Catalogue:
     def __init__(self) -> None:
         self._modules: dict[str, ModuleType] = {}
         self._digests: dict[str, str] = {}
-        self.restart_needed: list[str] = []
-        """plugin files whose contents changed since they were imported: Python is not reloaded"""
 
     def add(self, plugin: Plugin) -> Fault | None:
         """Import a plugin (once in the life of this process); a fault if that fails."""
-        name = plugin.path.stem if plugin.path is not None else plugin.target
+        name = _module_name(plugin)
         if name in self._modules:
-            if self._digests[name] != plugin.digest and plugin.target not in self.restart_needed:
-                self.restart_needed.append(plugin.target)
             return None
         try:
             module = _import_file(name, str(plugin.path)) if plugin.is_file else importlib.import_module(name)
@@ -93,6 +89,18 @@ class Catalogue:
         self._modules[name] = module
         self._digests[name] = plugin.digest
         return None
+
+    def restart_needed(self, config: MasterConfig) -> list[str]:
+        """Plugin files of which this process has imported something else: Python is not reloaded."""
+        return [p.target for p in config.plugins if self._digests.get(_module_name(p), p.digest) != p.digest]
+
+    def as_imported(self, config: MasterConfig) -> MasterConfig:
+        """What this process does under that configuration: its plugins are those that were imported.
+
+        So a master that still runs the former code is seen to differ from those that were started with the new one.
+        """
+        plugins = tuple(replace(p, digest=self._digests.get(_module_name(p), p.digest)) for p in config.plugins)
+        return config if plugins == config.plugins else with_digest(replace(config, plugins=plugins))
 
     def find(self, type_name: str, kind: str) -> type[Clustered] | str:
         """The class of that name; or a sentence that says why there is none."""
@@ -334,6 +342,10 @@ def _classes(module: ModuleType, base: type) -> list[str]:
         for n, v in vars(module).items()
         if isinstance(v, type) and issubclass(v, base) and v.__module__ == module.__name__
     ]
+
+
+def _module_name(plugin: Plugin) -> str:
+    return plugin.path.stem if plugin.path is not None else plugin.target
 
 
 def _import_file(name: str, path: str) -> ModuleType:

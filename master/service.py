@@ -463,24 +463,24 @@ class Master:
         new: MasterConfig = await self._surroundings.in_thread(self._read_config)
         difference = compare(self.config, new)
         setup = await self._make(new, self._setup)
-        lines = [*difference.lines(), *self._restart_lines(difference)]
+        lines = [*difference.lines(), *self._restart_lines(difference, new)]
         if not apply:
             for key, instance in setup.instances.items():
                 if instance is not self._setup.instances.get(key):
                     self._end_service(instance)
             return {"lines": lines}
-        await self._apply(new, setup)
+        await self._apply(self._catalogue.as_imported(new), setup)
         self.log.info("reconfigured: {n} differences", n=len(lines))
         return {"lines": lines}
 
-    def _restart_lines(self, difference: Difference) -> list[str]:
+    def _restart_lines(self, difference: Difference, new: MasterConfig) -> list[str]:
         lines = [
             f"{setting.name}: restart needed"
             for setting in difference.settings
             if not setting.name.startswith(LIVE_SETTINGS) or setting.name in RESTART_SETTINGS
         ]
         return lines + [
-            f"plugin {target}: restart needed, Python is not reloaded" for target in self._catalogue.restart_needed
+            f"plugin {target}: restart needed, Python is not reloaded" for target in self._catalogue.restart_needed(new)
         ]
 
     async def _apply(self, new: MasterConfig, setup: Setup) -> None:

@@ -340,10 +340,17 @@ def test_a_plugin_that_changed_since_it_was_imported_needs_a_restart(folder):
     write(folder, text, changing=COOLDOWN)
     catalogue = Catalogue()
     load = lambda: configuration.load(folder / "master.yaml", {})  # noqa: E731
-    assert wanted(load(), catalogue)[1] == [] and catalogue.restart_needed == []
-    assert wanted(load(), catalogue)[1] == [] and catalogue.restart_needed == []
+    before = load()
+    assert wanted(before, catalogue)[1] == [] and catalogue.restart_needed(before) == []
+    assert wanted(load(), catalogue)[1] == [] and catalogue.restart_needed(load()) == []
+    assert catalogue.as_imported(load()) == before
     write(folder, text, changing=COOLDOWN + "\n    # another")
-    assert wanted(load(), catalogue)[1] == [] and len(catalogue.restart_needed) == 1
+    after = load()
+    assert wanted(after, catalogue)[1] == [] and catalogue.restart_needed(after) == ["./changing.py"]
+    assert after.digest != before.digest
+    assert catalogue.as_imported(after) == before, "its digest says what runs, so that others are seen to differ"
+    write(folder, text, changing=COOLDOWN)
+    assert catalogue.restart_needed(load()) == []
 
 
 def test_a_plugin_with_the_name_of_another_module_is_refused(faults):
