@@ -362,7 +362,6 @@ class Activation:
         self._busy_since_beat = True
         for start in range(0, len(terms), 5000):
             await self._remote.write(_release_and_announce, self._me, terms[start : start + 5000], why)
-        self._on_freed()
 
     async def _save_progress(self) -> None:
         for tenure in list(self.tenures.values()):
