@@ -23,8 +23,16 @@ class DatabaseClock:
         return self._offset_us is not None
 
     def heard(self, database_now: int, asked_us: int, answered_us: int) -> None:
-        """The database said ``database_now`` somewhere between two readings of CLOCK_BOOTTIME (microseconds)."""
-        self._offset_us = database_now - (asked_us + answered_us) // 2
+        """The database said ``database_now`` somewhere between two readings of CLOCK_BOOTTIME (microseconds).
+
+        So its clock is at least ``database_now - answered_us`` ahead, and at most ``database_now - asked_us``. The most
+        that is certain is believed, and a slow answer does not loosen it: nothing fires early, nor late for long.
+        """
+        least, most = database_now - answered_us, database_now - asked_us
+        if self._offset_us is None or self._offset_us > most:  # the first, or the database's clock was set back
+            self._offset_us = least
+        else:
+            self._offset_us = max(self._offset_us, least)
 
     def now(self) -> int:
         """Microseconds since the epoch."""
@@ -34,10 +42,6 @@ class DatabaseClock:
         slowly = self._last + (here - self._last_at + 1) // 2  # at half speed, but never standing still
         self._last, self._last_at = max(slowly, here + self._offset_us), here
         return self._last
-
-    def boottime_of(self, instant: int) -> int:
-        """The CLOCK_BOOTTIME, in microseconds, at which that instant comes."""
-        return instant - (self._offset_us or 0)
 
     def host_offset_us(self) -> int:
         """This host's wall clock minus the database's."""

@@ -43,9 +43,26 @@ def test_it_is_the_databases_time_plus_what_has_passed_since(host):
     assert host.clock.now() == 2 * 10**15 + 1234
 
 
-def test_half_of_the_way_there_and_back_is_allowed_for(host):
+def test_it_is_never_ahead_of_what_is_certain(host):
     host.hears(2 * 10**15, took=400)
-    assert host.clock.now() == 2 * 10**15 + 200
+    assert host.clock.now() == 2 * 10**15
+
+
+def test_a_quick_answer_counts_more_than_slow_ones(host):
+    host.hears(2 * 10**15, took=400)
+    host.passes(1_000_000)
+    host.hears(2 * 10**15 + 1_000_390, took=20)  # the first answer had been 370 on its way, so it was that much later
+    assert host.clock.now() == 2 * 10**15 + 1_000_390
+    host.passes(1_000_000)
+    host.hears(2 * 10**15 + 2_000_700, took=2_000_000)  # the reactor was busy when the answer came
+    assert host.clock.now() == 2 * 10**15 + 4_000_390
+
+
+def test_a_clock_that_was_set_back_a_little_is_believed_by_the_next_quick_answer(host):
+    host.hears(10**15, took=10)
+    host.hears(10**15 - 5_000, took=10)
+    host.passes(20_000)
+    assert host.clock.now() == 10**15 - 5_000 + 20_000
 
 
 def test_a_host_clock_that_is_off_or_steps_changes_nothing_and_is_shown(host):
@@ -89,9 +106,3 @@ def test_a_step_forward_is_followed_at_once(host):
     host.hears(10**15)
     host.hears(10**15 + HOUR)
     assert host.clock.now() == 10**15 + HOUR
-
-
-def test_an_instant_has_its_boottime(host):
-    host.hears(10**15)
-    instant = host.clock.now() + 777
-    assert host.clock.boottime_of(instant) == host.boot + 777
