@@ -92,15 +92,19 @@ class Catalogue:
 
     def restart_needed(self, config: MasterConfig) -> list[str]:
         """Plugin files of which this process has imported something else: Python is not reloaded."""
-        return [p.target for p in config.plugins if self._digests.get(_module_name(p), p.digest) != p.digest]
+        pairs = zip(config.plugins, self._imported(config), strict=True)
+        return [given.target for given, imported in pairs if given != imported]
 
     def as_imported(self, config: MasterConfig) -> MasterConfig:
         """What this process does under that configuration: its plugins are those that were imported.
 
         So a master that still runs the former code is seen to differ from those that were started with the new one.
         """
-        plugins = tuple(replace(p, digest=self._digests.get(_module_name(p), p.digest)) for p in config.plugins)
+        plugins = self._imported(config)
         return config if plugins == config.plugins else with_digest(replace(config, plugins=plugins))
+
+    def _imported(self, config: MasterConfig) -> tuple[Plugin, ...]:
+        return tuple(replace(p, digest=self._digests.get(_module_name(p), p.digest)) for p in config.plugins)
 
     def find(self, type_name: str, kind: str) -> type[Clustered] | str:
         """The class of that name; or a sentence that says why there is none."""

@@ -31,7 +31,7 @@ class Overlapping(BaseScheduler):
         self._running: list[int] = []
         self._waiting: list[int] = []
         self._added: list[int] = []
-        """what has been added for a person's wish that is being served"""
+        """what has been added for the last of people's wishes"""
 
     @hook
     async def activate(self) -> None:
@@ -112,5 +112,4 @@ class Overlapping(BaseScheduler):
             await serve()
         finally:
             self.askedFor = False
-        added, self._added = self._added, []
-        return added
+        return self._added
