@@ -257,7 +257,10 @@ def _target(row: Named, to: str, live: Sequence[Any], able: Collection[str]) -> 
     if target is None:
         raise Refused(f"no master named '{to}' is up; those that are up and stand by for {row}: {up}")
     if target.incarnation not in able:
-        raise Refused(f"master '{to}' does not have {row} configured; those that are up and stand by for it: {up}")
+        raise Refused(
+            f"master '{to}' does not stand by for {row}: it is not in its configuration, or the master is starting just now;"
+            f" those that are up and stand by for it: {up}"
+        )
     return target
 
 

@@ -178,6 +178,7 @@ def test_masters_share_and_a_person_moves_and_evens_out(cluster: Make) -> None:
     c.add_changes(["r0"])
     c.until(lambda: all(c.built(n) == ["r0"] for n in names), "m1 builds for all")
     assert {c.holder(n) for n in names} == {"m1"}
+    c.until(lambda: all(c.line(n).standby == ("m2",) for n in names), "m2 stands by")  # it is up a moment before
     assert "with m2" in c.quick("scheduler", "move", "s0", "--to", "m2").stdout
     assert c.holder("s0") == "m2"  # effective when it returns
     moved = c.json("rebalance", "--reason", "evening")

@@ -176,7 +176,7 @@ def test_moving_where_nobody_can_run_it_is_refused(db):
     ids = registered(db, "quick", "off")
     taken(db, joined(db, "m1"), *ids)
     joined(db, "m2")
-    for to, says in (("m2", "does not have"), ("m9", "no master named 'm9' is up"), (None, "no other master")):
+    for to, says in (("m2", "does not stand by"), ("m9", "no master named 'm9' is up"), (None, "no other master")):
         with pytest.raises(Refused, match=says):
             db.write(orders.move, "quick", to, "ann")
     db.write(orders.disable, "off", "why", "ann")

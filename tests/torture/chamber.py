@@ -96,6 +96,7 @@ class Chamber:
         self.load.prepare()
         self.masters.begin()
         self._until(lambda: not self._unsettled(), UP_S, "all masters up and all schedulers served before the load")
+        self._until(self._all_stand_by, UP_S, "each master stands by for all schedulers")
         self.masters.cluster.order(orders.rebalance, WHO)  # what one uses that has nothing to do is no measure
         self._until(self._all_work, UP_S, "each master has schedulers")
         self._measure("calm")
@@ -153,6 +154,11 @@ class Chamber:
             if time.monotonic() > end:
                 raise Stuck(f"not within {bound_s:.0f} s: {what}; {self._unsettled()}\n{self.masters.cluster.told()}")
             time.sleep(0.3)
+
+    def _all_stand_by(self) -> bool:
+        """A master is up a moment before it stands by, and what is moved then is not moved to it."""
+        found = self._database.read(listings.schedulers)
+        return all({one.master, *one.standby} >= set(self.masters.names) for one in found)
 
     def _all_work(self) -> bool:
         found = self._database.read(listings.schedulers)
