@@ -203,6 +203,24 @@ def summary(values: list[float]) -> str:
     return f"n {len(values)}, p50 {statistics.median(values):.3f}, p99 {p99:.3f}, max {ordered[-1]:.3f}"
 
 
+def python_ns() -> float:
+    """Nanoseconds that this interpreter takes, now, for one pass of a loop that adds: how fast the machine is for Python."""
+    passes = 1_000_000
+    best = float("inf")
+    for _ in range(5):
+        start, total = time.perf_counter(), 0
+        for number in range(passes):
+            total += number
+        best = min(best, time.perf_counter() - start)
+    return best / passes * 1e9
+
+
+def say_raw(kind: str, url: str) -> None:
+    """What this machine can do at all, just before it is measured."""
+    rate = raw_commits_per_second(url)
+    say("raw commits per second", database=kind, rate=round(rate), python_ns=round(python_ns()))
+
+
 def say(what: str, **figures: Any) -> None:
     """One line for people, and the same as JSON for programs."""
     print(f"{what}: {json.dumps(figures)}", flush=True)

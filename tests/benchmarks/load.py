@@ -21,7 +21,7 @@ from locum.master.changes import validated
 from locum.master.commands import main as commands
 from locum.master.process_main import real_clocks
 
-from .bench import Masters, Statements, connected, database, one, raw_commits_per_second, say, wait_for
+from .bench import Masters, Statements, connected, database, one, say, say_raw, wait_for
 
 HEAD = """
 database: {{ url: "{url}" }}
@@ -46,7 +46,7 @@ def main() -> None:
         prepared = open_database(url)
         upgrading.prepare(prepared, migrate=True)
         prepared.close()
-        say("raw commits per second", database=options.database, rate=round(raw_commits_per_second(url)))
+        say_raw(options.database, url)
         {"changes": measure_changes, "startup": measure_startup, "ticks": measure_ticks}[options.what](url, options)
 
 
@@ -123,21 +123,24 @@ def measure_startup(url: str, options: argparse.Namespace) -> None:
             statements = Statements(url)
             time.sleep(options.idle)
             used = statements.since()
+            per_second = None if used is None else used / options.idle
             say(
                 "idle",
                 database=options.database,
                 n=options.n,
                 seconds=options.idle,
-                statements_per_second=None if used is None else round(used / options.idle, 2),
+                statements_per_second=None if per_second is None else round(per_second, 2),
                 rss_mb=rss_mb(process.pid),
             )
-            reconfigure(url, cursor, masters, process.pid, options)
+            reconfigure(url, cursor, masters, process.pid, options, per_second)
     finally:
         masters.close()
 
 
-def reconfigure(url: str, cursor: Any, masters: Masters, pid: int, options: argparse.Namespace) -> None:
-    """Change one of them, and SIGHUP."""
+def reconfigure(
+    url: str, cursor: Any, masters: Masters, pid: int, options: argparse.Namespace, idle_per_second: float | None
+) -> None:
+    """Change one of them, and SIGHUP. A master that is left alone makes ``idle_per_second`` statements meanwhile, too."""
     cursor.execute("SELECT id, term, active_since FROM schedulers WHERE name <> 'p7'")
     before = sorted(cursor.fetchall())
     text = masters.config.read_text()
@@ -154,6 +157,7 @@ def reconfigure(url: str, cursor: Any, masters: Masters, pid: int, options: argp
     both = time.perf_counter() - start
     time.sleep(0.2)
     used = statements.since()
+    idle = None if idle_per_second is None else round(idle_per_second * (time.perf_counter() - start), 1)
     cursor.execute("SELECT id, term, active_since FROM schedulers WHERE name <> 'p7'")
     say(
         "reconfiguration, 1 changed",
@@ -162,6 +166,7 @@ def reconfigure(url: str, cursor: Any, masters: Masters, pid: int, options: argp
         seconds=round(seconds, 2),
         until_active_anew=round(both, 2),
         statements_meanwhile=used,
+        of_them_idle=idle,
         others_touched=sum(1 for a, b in zip(before, sorted(cursor.fetchall()), strict=True) if a != b),
     )
 

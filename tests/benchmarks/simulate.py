@@ -16,7 +16,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from .bench import say
+from .bench import python_ns, say
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 BRANCHES = 10
@@ -57,6 +57,7 @@ def main() -> None:
         cpu_s=round(used.ru_utime + used.ru_stime, 1),
         memory_mb=used.ru_maxrss // 1024,
         load_before=round(load, 1),
+        python_ns=round(python_ns()),
     )
 
 

@@ -21,7 +21,7 @@ from locum.db.urls import DatabaseUrl
 from locum.master.changes import validated
 from locum.master.process_main import real_clocks
 
-from .bench import Masters, connected, database, one, raw_commits_per_second, say, summary, wait_for
+from .bench import Masters, connected, database, one, say, say_raw, summary, wait_for
 
 YAML = """
 database: {{ url: "{url}" }}
@@ -98,7 +98,7 @@ def measure(url: str, options: argparse.Namespace) -> None:
     prepared = Database(DatabaseUrl.parse(url, Path("/")), clocks=real_clocks(), label="bench", pool_size=1)
     upgrading.prepare(prepared, migrate=True)
     prepared.close()
-    say("raw commits per second", database=options.database, rate=round(raw_commits_per_second(url)))
+    say_raw(options.database, url)
     try:
         for name in names:
             masters.start(name)
