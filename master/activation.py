@@ -29,6 +29,9 @@ CLOSE_S = 0.3
 SAVE_S = 4.0
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 2.0, 300.0
 
+_Answer = tuple[list[holding.Taken], dict[int, holding.Loaded], int]
+"""what was taken, what it has in the database, and the newest change"""
+
 
 class NotConfigured(Exception):
     """It has been removed from the configuration: there is nothing to make another instance of."""
@@ -211,17 +214,14 @@ class Activation:
             self._greedy = False
             return
         mine = [i for i, others in free.items() if self._greedy or _first_choice(i, others) == self._me]
-        blockers = {}
-        for start in range(0, len(mine), holding.TAKE_AT_MOST):
-            if self._stopping or not self._membership.good():
-                return
-            some = mine[start : start + holding.TAKE_AT_MOST]
-            self._busy_since_beat = True
-            taken, loaded, newest = await self._remote.write(_take_and_load, self._me, some, self._why)
+        parts = [mine[start : start + holding.TAKE_AT_MOST] for start in range(0, len(mine), holding.TAKE_AT_MOST)]
+        coming = self._take_some(parts)
+        while coming is not None:
+            taken, loaded, newest = await coming
             if self._stopping or self._membership.over:
                 return
+            coming = self._take_some(parts)  # the database works at it while these are activated
             # Those that once blocked a master come last, when everything else is served.
-            blockers.update({t.id: t for t in taken if t.blocked})
             self._begin([t for t in taken if not t.blocked], loaded, newest)
             self._begin([t for t in taken if t.blocked], loaded, newest)
         if len(mine) < len(free):
@@ -229,6 +229,13 @@ class Activation:
             self._reactor.callLater(SECOND_PASS_S, self._loop.soon)
         else:
             self._greedy = False
+
+    def _take_some(self, parts: list[list[int]]) -> Deferred[_Answer] | None:
+        """The first of ``parts``, which is taken off the list; None: there is none, or nothing may be taken any more."""
+        if not parts or self._stopping or not self._membership.good():
+            return None
+        self._busy_since_beat = True
+        return self._remote.write(_take_and_load, self._me, parts.pop(0), self._why)
 
     def _begin(self, taken: list[holding.Taken], loaded: dict[int, holding.Loaded], newest: int) -> None:
         self.tools.changes.begin(newest)
@@ -370,23 +377,19 @@ class Activation:
                 self._pauses.pop(tenure.id, None)  # the next failure begins with a short pause again
 
 
-def _take_and_load(
-    conn: Connection, me: str, ids: list[int], why: str
-) -> tuple[list[holding.Taken], dict[int, holding.Loaded], int]:
+def _take_and_load(conn: Connection, me: str, ids: list[int], why: str) -> _Answer:
     taken = holding.take(conn, me, ids, why)
     return taken, holding.load(conn, [t.id for t in taken]), changes.last_number(conn)
 
 
 def _record_and_take_back(
     conn: Connection, me: str, record: Callable[[Connection], None], reasons: Mapping[int, str]
-) -> tuple[list[holding.Taken], dict[int, holding.Loaded], int]:
+) -> _Answer:
     record(conn)
     return _take_back(conn, me, reasons) if reasons else ([], {}, changes.last_number(conn))
 
 
-def _take_back(
-    conn: Connection, me: str, reasons: Mapping[int, str]
-) -> tuple[list[holding.Taken], dict[int, holding.Loaded], int]:
+def _take_back(conn: Connection, me: str, reasons: Mapping[int, str]) -> _Answer:
     why = "; ".join(sorted(set(reasons.values())))[:300]
     taken = holding.retake(conn, me, list(reasons), why)
     return taken, holding.load(conn, [t.id for t in taken]), changes.last_number(conn)

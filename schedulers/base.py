@@ -65,9 +65,12 @@ def to_datetime(instant: int) -> datetime:
 class Considering:
     """How a scheduler tells which changes are for it."""
 
-    filter: ChangeFilter | AllOf | None
-    file_is_important: Callable[[Change], Any] | None
-    only_important: bool
+    filter: ChangeFilter | AllOf | None = None
+    file_is_important: Callable[[Change], Any] | None = None
+    only_important: bool = False
+
+
+_ALL = Considering()
 
 
 class Clustered(Service):
@@ -78,10 +81,10 @@ class Clustered(Service):
     """
 
     compare_attrs: ClassVar[Sequence[str]] = ("name",)
+    enabled = True
 
     def __init__(self, name: str) -> None:
         self.name: str = checked_name(name)
-        self.enabled = True
         self.active = False
         self.master: MasterInterface = away(name)
 
@@ -197,6 +200,11 @@ class BaseScheduler(Clustered):
     requests_work: ClassVar[bool] = True
     """whether people may have it make a buildset"""
 
+    # Not set by __init__: up to 30 attributes, CPython keeps an instance's in half of the room.
+    _considering: Considering | None = None
+    _renders_properties = False
+    _renders_builders = False
+
     def __init__(
         self,
         name: str,
@@ -210,11 +218,10 @@ class BaseScheduler(Clustered):
         self.properties = checked_properties(properties, renderables=True)
         self.codebases = checked_codebases(codebases)
         self.priority = checked_priority(priority)
-        self._renders_properties = has_renderables(self.properties)
-        self._renders_builders = has_renderables(self.builderNames)
-        self._filter: ChangeFilter | AllOf | None = None
-        self._file_is_important: Callable[[Change], Any] | None = None
-        self._only_important = False
+        if has_renderables(self.properties):
+            self._renders_properties = True
+        if has_renderables(self.builderNames):
+            self._renders_builders = True
 
     # -- causes ---------------------------------------------------------------------------------------------------
 
@@ -227,9 +234,7 @@ class BaseScheduler(Clustered):
         """From ``activate``: ask for ``gotChange`` for every change that passes. Ends by itself at deactivation."""
         if change_filter is not None and not callable(getattr(change_filter, "filter_change", None)):
             raise TypeError(f"change_filter: expected a ChangeFilter, got {change_filter!r}")
-        self._file_is_important = checked_importance(fileIsImportant)
-        self._filter = change_filter
-        self._only_important = onlyImportant
+        self._considering = Considering(change_filter, checked_importance(fileIsImportant), onlyImportant)
         return self.master.consume_changes(self._consider)
 
     def gotChange(self, change: Change, important: bool) -> Any:
@@ -247,18 +252,19 @@ class BaseScheduler(Clustered):
     @property
     def considering(self) -> Considering:
         """How it tells which changes are for it, as it said when it began to consume."""
-        return Considering(self._filter, self._file_is_important, self._only_important)
+        return self._considering or _ALL
 
     def _consider(self, change: Change) -> bool | None:
         """Whether a change is important; None: not for this scheduler. What user code raises goes through."""
         if change.codebase not in self.codebases:
             return None
-        if self._filter is not None and not self._filter.filter_change(change):
+        how = self.considering
+        if how.filter is not None and not how.filter.filter_change(change):
             return None
-        if self._file_is_important is None:
+        if how.file_is_important is None:
             return True
-        important = importance(self._file_is_important(change))
-        return None if self._only_important and not important else important
+        important = importance(how.file_is_important(change))
+        return None if how.only_important and not important else important
 
     # -- pending changes -----------------------------------------------------------------------------------------
 
@@ -462,13 +468,14 @@ class BaseScheduler(Clustered):
         return checked_properties(await rendered(self.properties, Props(_about(stamps) | values, changes, stamps)))
 
     def _builders(self, wanted: Any) -> tuple[str, ...]:
-        if isinstance(wanted, str) or not isinstance(wanted, Iterable):
+        if type(wanted) is not tuple and (isinstance(wanted, str) or not isinstance(wanted, Iterable)):
             raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {wanted!r}, expected a list of names")
         names = tuple(wanted)
         for name in names:
             if not isinstance(name, str):
                 raise SchedulerFault(f"scheduler {self.name!r}: builderNames gave {name!r} as a builder's name")
-        names = tuple(dict.fromkeys(names))
+        if len(names) > 1:
+            names = tuple(dict.fromkeys(names))
         known = self.master.known_builders()
         unknown = [name for name in names if name not in known]
         if unknown or not names:

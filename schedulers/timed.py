@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
+from .arguments import to_json
 from .base import answered, to_datetime
 from .basic import duration_argument, reason_argument
 from .catchup import Policy, Skip, decide, skipped, start_of
@@ -49,7 +50,9 @@ class Timed(Overlapping):
         jitter_s = duration_argument("jitter", jitter) if jitter != 0 else 0.0
         if isinstance(catch_up_limit, bool) or not isinstance(catch_up_limit, int):
             raise ValueError(f"catch_up_limit: expected a whole number, got {catch_up_limit!r}")
-        self._ticks: dict[str, Any] = {}
+        self._anchor = self._examined = 0
+        self._state_text = ""
+        """the JSON of its state, but for what every tick changes"""
         self._next_due: int | None = None
         self.policy = Policy(
             "none" if catch_up is None else catch_up,
@@ -93,8 +96,9 @@ class Timed(Overlapping):
                     await self.master.record_skips([skip])
                 state["examined"] = enabled_at
                 await self.setState(STATE, state)
-        self._ticks = state
-        await self._wake_for(self.rule(state["anchor"]), state["examined"])
+        self._anchor, self._examined = state["anchor"], state["examined"]
+        self._state_text = to_json({"rule": print_, "anchor": self._anchor}, STATE).removesuffix("}")
+        await self._wake_for(self.rule(self._anchor), self._examined)
 
     async def _record_cut_off(self, state: Mapping[str, Any], now: int) -> None:
         """Times of the old rule that nobody served before the new one came."""
@@ -129,11 +133,10 @@ class Timed(Overlapping):
             await answered(super().gotTimer(key, due))
             return
         # The instance is a fresh one after anything that did not commit, so what it remembers is what the database has.
-        state = self._ticks
         decision = decide(
-            self.rule(state["anchor"]),
+            self.rule(self._anchor),
             self.policy,
-            state["examined"],
+            self._examined,
             self.master.now(),
             self.master.active_since,
             self.name,
@@ -143,9 +146,9 @@ class Timed(Overlapping):
             await self.serve(nominal)
         if decision.skips:
             await self.master.record_skips(decision.skips)
-        self._ticks = {**state, "examined": decision.examined}
+        self._examined = decision.examined
         self._next_due = decision.next_due
-        await self.setState(STATE, self._ticks)
+        await self.master.set_state(STATE, f'{self._state_text}, "examined": {decision.examined}}}')
         await self.master.set_timer(TICK, decision.wake_at)
 
     @hook
@@ -158,8 +161,8 @@ class Timed(Overlapping):
 
         They run one after another, or all at once if ``overlap`` is ``allow``.
         """
-        last = min(last, self._ticks["examined"])  # what comes later is served when it is due
-        times = due_times(self.rule(self._ticks["anchor"]), first - 1, last, MOST_AT_ONCE + 1)
+        last = min(last, self._examined)  # what comes later is served when it is due
+        times = due_times(self.rule(self._anchor), first - 1, last, MOST_AT_ONCE + 1)
         if len(times) > MOST_AT_ONCE:
             return {"error": f"that is more than {MOST_AT_ONCE} times; backfill a shorter time"}
         served = set(await self.master.ticks_served(first, last)).union(self._waiting)
