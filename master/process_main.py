@@ -88,6 +88,7 @@ def run_process(config: MasterConfig, *, name: str, config_path: Path) -> int:
     log = Log()
     # Ten thousand schedulers are a large heap that stays: the default thresholds would walk it again and again.
     gc.set_threshold(50_000, 50, 50)
+    gc.freeze()  # modules and the configuration, which are there already
     # A thread that has its answer from the database must not wait long for a reactor that is busy with turns.
     sys.setswitchinterval(0.001)
     stream = _log_stream(config)

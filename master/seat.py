@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import cached_property
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,8 +47,16 @@ class Seat:
         self._tenure = tenure
         self._open = True
         self._thread = get_ident()
-        self.stored = ScheduleSeat(self._there, self._effect, self.add_buildset)
-        self.records = SeatRecords(tenure, self._there, self._asked)
+
+    @cached_property
+    def stored(self) -> ScheduleSeat:
+        """For the calendar."""
+        return ScheduleSeat(self._there, self._effect, self.add_buildset)
+
+    @cached_property
+    def records(self) -> SeatRecords:
+        """For code that reads the database's records, such as that written for Buildbot."""
+        return SeatRecords(self._tenure, self._there, self._asked)
 
     if not TYPE_CHECKING:  # which knows better what there is
 
