@@ -120,8 +120,8 @@ _ASK = Statement(
     " SELECT incarnation, :what, {now}, :who FROM {rows(incarnation text)} AS r WHERE true RETURNING id, incarnation"
 )
 _ANSWERS = Statement(
-    "SELECT o.id, o.answer_json, m.state FROM orders o JOIN {rows(id bigint)} AS r ON r.id = o.id"
-    " LEFT JOIN masters m ON m.incarnation = o.incarnation"
+    "SELECT o.id, o.answer_json, m.state, ({lease_now} - m.lease_until) / 1000000 AS silent_s, m.lease_s"
+    " FROM orders o JOIN {rows(id bigint)} AS r ON r.id = o.id LEFT JOIN masters m ON m.incarnation = o.incarnation"
 )
 _OPEN = Statement(
     "SELECT id, what, made_at, made_by FROM orders WHERE incarnation = :incarnation AND answered_at IS NULL ORDER BY id"
@@ -300,13 +300,18 @@ def ask_masters(conn: Connection, what: str, names: Iterable[str] | None, who: s
 
 
 def answers(conn: Connection, ids: Iterable[int]) -> dict[int, dict[str, Any] | None]:
-    """{order id: its answer, None for none yet}; of a master that ended without one: ``{"error": ...}``."""
+    """{order id: its answer, None for none yet}; of a master that ended without one, or whose lease has been over for as
+    long again, so that it can only come back as another incarnation: ``{"error": ...}``."""
     found: dict[int, dict[str, Any] | None] = {}
-    for order_id, answer, state in _ANSWERS.with_rows(conn, [(i,) for i in ids]):
+    for order_id, answer, state, silent_s, lease_s in _ANSWERS.with_rows(conn, [(i,) for i in ids]):
         if answer is not None:
             found[order_id] = read_object(answer, f"answer_json of order {order_id}")
         elif state not in ("up", "stopping"):
             found[order_id] = {"error": f"the master ended ({state or 'unknown'}) before it answered"}
+        elif silent_s > lease_s + 1:
+            found[order_id] = {
+                "error": f"nothing has been heard of the master, its lease ended {silent_s} s ago; see whether it runs"
+            }
         else:
             found[order_id] = None
     return found

@@ -1,5 +1,7 @@
 """What people order: effective at commit, under a raised term, and written down."""
 
+import re
+
 import pytest
 from locum.db import audit, holding, listings, messages, orders
 from locum.db.effects import Effects
@@ -243,6 +245,25 @@ def test_masters_answer_what_they_were_asked_and_the_dead_are_answered_for(db):
     assert second is None
     assert third is not None and "ended" in third["error"]
     assert db.read(orders.open_orders, "m1") == []
+
+
+def test_a_master_whose_lease_ended_long_ago_is_not_waited_for(db):
+    joined(db, "m1")
+    (asked,) = db.write(orders.ask_masters, "reconfig", None, "ann")
+    for ago_s, over in ((-1, False), (3, False), (60, True)):
+        execute(
+            db,
+            "UPDATE masters SET lease_s = 10, lease_until = lease_until + :by",
+            by=lease_left(db, "m1") * -1 - ago_s * 1_000_000,
+        )
+        answer = db.read(orders.answers, [asked.id])[asked.id]
+        assert (answer is not None) == over
+    assert re.search("lease ended [67][0-9] s ago", answer["error"])
+
+
+def lease_left(db, incarnation):
+    """In microseconds."""
+    return next(m.lease_left for m in db.read(listings.masters) if m.incarnation == incarnation)
 
 
 def test_asking_a_master_that_is_not_up_is_refused_whole(db):
