@@ -9,8 +9,9 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -28,6 +29,7 @@ from .causes import Activation, BuildsetFinished, Cause, ChangeCame, TimerFired
 from .committer import Committer
 from .configuring import Catalogue, check, wanted
 from .rehearsal import Rehearsal, RehearsedMaster
+from .simulation_parts import in_processes, parts_of, separable
 from .tenure import Tenure
 from .try_jobdir import Try_Jobdir
 from .try_userpass import Try_Userpass
@@ -47,7 +49,7 @@ class CannotBeSimulated(Exception):
     """A scheduler asked for what a simulation does not have."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Requested:
     """A buildset that would be asked for at ``at``. ``due_at``: the due time that it is for, if it is for one; ``cause``:
     what its scheduler reacted to; ``changes``: numbers, in the order in which they were given, from 1."""
@@ -64,7 +66,7 @@ class Requested:
     priority: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Passed:
     """Due times or changes that a scheduler would pass over, and why."""
 
@@ -108,28 +110,82 @@ class Span:
 
 
 def simulate(
-    config: MasterConfig, span: Span, given: Sequence[NewChange] = (), results: Mapping[str, Result] | None = None
+    config: MasterConfig,
+    span: Span,
+    given: Sequence[NewChange] = (),
+    results: Mapping[str, Result] | None = None,
+    processes: int = 1,
 ) -> Outcome:
     """Run the schedulers of ``config``. ``given``: changes, which have their times (``when_at``), within the span, and are in that order;
-    ``results`` says what builders' tasks end with, if not with success. ConfigError; CannotStart."""
+    ``results`` says what builders' tasks end with, if not with success. With more than one of ``processes``, schedulers
+    that cannot know of one another are run apart, which changes nothing but the time that it takes.
+
+    ConfigError; CannotStart; PartEnded.
+    """
     faults = check(config)
     if faults:
         raise ConfigError(faults)
-    simulation = _Simulation(config, span, results or {})
+    apart = separable(config)
+    try:
+        if apart and processes > 1:
+            parts = parts_of(config, processes)
+            runs = [partial(_run, config, span, given if p.changes else (), results or {}, p.names) for p in parts]
+            outcome = _joined(in_processes(runs, processes))
+        else:
+            outcome = _run(config, span, given, results or {}, None)
+    finally:
+        for plugin in config.plugins:  # another file may have plugins of the same names
+            if plugin.path is not None:
+                sys.modules.pop(plugin.path.stem, None)
+    if apart:
+        _in_order(outcome, [entry.name for entry in config.schedulers])
+    return outcome
+
+
+def _run(
+    config: MasterConfig,
+    span: Span,
+    given: Sequence[NewChange],
+    results: Mapping[str, Result],
+    names: Collection[str] | None,
+) -> Outcome:
+    """Of the schedulers of these names alone; None: of all."""
+    simulation = _Simulation(config, span, results, names)
     try:
         simulation.run(given)
     finally:
         simulation.close()
-        for plugin in config.plugins:  # another file may have plugins of the same names
-            if plugin.path is not None:
-                sys.modules.pop(plugin.path.stem, None)
     return simulation.outcome
+
+
+def _joined(parts: Iterable[Outcome]) -> Outcome:
+    whole = Outcome()
+    for part in parts:
+        whole.schedulers += part.schedulers
+        whole.requested += part.requested
+        whole.passed += part.passed
+        whole.troubles |= part.troubles
+        whole.left_out |= part.left_out
+        whole.turns += part.turns
+    return whole
+
+
+def _in_order(outcome: Outcome, names: Sequence[str]) -> None:
+    """Where nothing comes of anything that another scheduler does, what happens at one moment is in the file's order."""
+    place = {name: number for number, name in enumerate(names)}
+    outcome.schedulers.sort(key=lambda name: place[name])
+    outcome.requested.sort(key=lambda one: (one.at, place[one.scheduler]))
+    outcome.passed.sort(key=lambda one: (place[one.scheduler], one.first))
+    outcome.troubles = dict(sorted(outcome.troubles.items(), key=lambda item: (item[1].at, item[0])))
+    outcome.left_out = dict(sorted(outcome.left_out.items(), key=lambda item: place[item[0]]))
 
 
 class _Simulation(Rehearsal):
     """One run. ``unfinished``: tasks that are committed, and how each will end."""
 
-    def __init__(self, config: MasterConfig, span: Span, results: Mapping[str, Result]) -> None:
+    def __init__(
+        self, config: MasterConfig, span: Span, results: Mapping[str, Result], names: Collection[str] | None
+    ) -> None:
         builders: list[BuilderRow] = [
             (b.name, b.max_parallel, b.on_lost, b.archive, b.collapse_requests) for b in config.builders
         ]
@@ -156,7 +212,7 @@ class _Simulation(Rehearsal):
         self._committer: _LateCommitter
         found, _ = wanted(config, Catalogue())
         for one in found:
-            if one.kind == "scheduler":
+            if one.kind == "scheduler" and (names is None or one.name in names):
                 self.outcome.schedulers.append(one.name)
                 if issubclass(one.cls, (Try_Jobdir, Try_Userpass)):
                     self.outcome.left_out[one.name] = f"a {one.type} waits for people"

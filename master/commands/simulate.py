@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -16,6 +17,8 @@ from .asking import time_given, zone_given
 from .opening import json_option, load_config
 
 MOST_DAYS = 3660
+MUCH = 5_000
+"""schedulers times days, from where on it is worth other processes"""
 
 
 @click.command("simulate")
@@ -47,6 +50,12 @@ MOST_DAYS = 3660
 @click.option(
     "--limit", default=200, type=click.IntRange(0), show_default=True, help="Rows to show; 0: all. JSON has all."
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    help="Processes to simulate in. Default: one for each processor, if it is much and no scheduler can know of another.",
+)
 @json_option
 def simulate_(
     config_file: str | None,
@@ -60,6 +69,7 @@ def simulate_(
     outcomes: tuple[str, ...],
     zone_name: str | None,
     limit: int,
+    jobs: int | None,
     as_json: bool,
 ) -> int:
     """What the schedulers of CONFIG would request, when and why, without touching anything.
@@ -69,6 +79,7 @@ def simulate_(
     # Only here: they bring all of a master with them, for which other commands need not wait.
     from ..rehearsal import CannotStart
     from ..simulation import Outcome, Span, simulate
+    from ..simulation_parts import PartEnded
     from .simulated import About, compared, show, show_difference, tell_troubles
     from .simulated_changes import given_changes
 
@@ -84,8 +95,8 @@ def simulate_(
 
     def simulated(one: MasterConfig) -> Outcome:
         try:
-            return simulate(one, span, given.changes, results)
-        except CannotStart as error:
+            return simulate(one, span, given.changes, results, jobs or _usual_jobs(one, span.end - span.start))
+        except (CannotStart, PartEnded) as error:
             raise Refused(f"{one.file}: {error}; nothing was simulated") from None
 
     mine = simulated(config)
@@ -96,6 +107,11 @@ def simulate_(
     show_difference(about, str(other.file), compared(mine.requested, theirs.requested), limit, as_json)
     both = ((config, mine), (other, theirs))
     return int(any([tell_troubles(str(one.file), outcome, about) for one, outcome in both]))
+
+
+def _usual_jobs(config: MasterConfig, span_us: int) -> int:
+    much = len(config.schedulers) * span_us >= MUCH * 86_400_000_000
+    return len(os.sched_getaffinity(0)) if much else 1
 
 
 # -- what was given -----------------------------------------------------------------------------------------------------

@@ -260,6 +260,51 @@ def test_what_waits_for_people_is_left_out(simulate):
     assert said.code in (0, 1) and "try" in said.err
 
 
+# -- in several processes
+
+SEVERAL = (
+    "  - {type: SingleBranchScheduler, name: quick, branch: main, builderNames: [unit]}\n"
+    "  - {type: Nightly, name: nightly, hour: 3, builderNames: [unit]}\n"
+    "  - {type: Periodic, name: early, periodicBuildTimer: 3h, builderNames: [deploy]}\n"
+    "  - {type: Nightly, name: changed, hour: '*', onlyIfChanged: true, builderNames: [unit]}\n"
+    "  - {type: Nightly, name: also, hour: 3, builderNames: [unit, deploy], overlap: queue}\n"
+)
+
+
+def in_process_of_its_own(*arguments, code=0):
+    """``fork`` is for processes without threads, which this one is not."""
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_several_processes_show_what_one_shows(simulate, folder):
+    changes = lines_of(folder, *({"when": f"2026-03-28T1{n}:00:00+01:00"} for n in range(5)))
+    alone = simulate(SEVERAL, "--days", "2", "--changes", changes, "--json", "--jobs", "1")
+    requested = json.loads(alone.out)["requested"]
+    assert {r["scheduler"] for r in requested} == {"quick", "nightly", "early", "changed", "also"}
+    assert [who for when, who, _ in alone.requested if when == "2026-03-28T03:00"] == ["nightly", "early", "also"]
+    arguments = ["simulate", "master.yaml", "--from", "2026-03-28", "--days", "2", "--changes", changes, "--json"]
+    assert in_process_of_its_own("-m", "locum", *arguments, "--jobs", "3").stdout == alone.out
+
+
+def test_schedulers_that_hear_of_others_stay_in_one_process(simulate, folder):
+    changes = lines_of(folder, {"when": "2026-03-28T10:00:00+01:00"})
+    said = simulate(QUICK + NIGHTLY + AFTER, "--days", "1", "--changes", changes, "--json", "--jobs", "2")
+    assert [who for _, who, _ in said.requested] == ["nightly", "quick", "after"]
+
+
+def test_what_a_process_raises_is_raised_and_one_that_is_killed_is_named():
+    begin = "import os, sys, time; from locum.master.simulation_parts import in_processes\n"
+    slow = "lambda: time.sleep(50)"
+    raises = begin + f"in_processes([{slow}, lambda: 1 / 0, {slow}], 2)"
+    assert "ZeroDivisionError" in in_process_of_its_own("-c", raises, code=1).stderr
+    ends = begin + f"in_processes([{slow}, lambda: os._exit(3)], 2)"
+    assert "without an answer (exit code 3); try '--jobs 1'" in in_process_of_its_own("-c", ends, code=1).stderr
+    many = begin + "print(sum(map(len, in_processes([lambda n=n: 'x' * n * 100_000 for n in range(9)], 2))))"
+    assert in_process_of_its_own("-c", many).stdout == "3600000\n"
+
+
 # -- a repository
 
 
