@@ -159,7 +159,9 @@ def commit(conn: Connection, incarnation: str, group: Sequence[Effects]) -> Comm
     The refused leave nothing behind, the others are all written, with this transaction. CauseGone, StampsGone: see
     there; the transaction must be rolled back.
     """
-    held = set(_FENCE.with_rows(conn, [(e.scheduler_id, e.term) for e in group], incarnation=incarnation).scalars())
+    held = set(
+        _FENCE.with_rows(conn, [(e.scheduler_id, e.term) for e in group], incarnation=incarnation).scalars().all()
+    )
     accepted = [e for e in group if e.scheduler_id in held]
     refused = frozenset(e.scheduler_id for e in group) - held
     if not accepted:
@@ -216,7 +218,7 @@ def _consume(conn: Connection, group: Sequence[Effects]) -> dict[int, int]:
         (e.scheduler_id, e.turns, *(e.change_cursor or (None, None)), *(e.finished_cursor or (None, None)))
         for e in group
     ]
-    turns = {row.id: row.turns for row in _ROW.with_rows(conn, rows_)}
+    turns: dict[int, int] = dict(_ROW.with_rows(conn, rows_).all())
     missing_ids = {e.scheduler_id for e in group} - set(turns)
     if missing_ids:
         raise CauseGone(frozenset(missing_ids), "a change or finished buildset")
@@ -227,7 +229,7 @@ def _expect(
     what: str, wanted: Set[tuple[Any, ...]], statement: Statement, conn: Connection, rows: Sequence[tuple[Any, ...]]
 ) -> None:
     if rows:
-        missing = wanted - {tuple(row) for row in statement.with_rows(conn, rows)}
+        missing = wanted - set(map(tuple, statement.with_rows(conn, rows).all()))
         if missing:
             raise CauseGone(frozenset(row[0] for row in missing), what)
 
