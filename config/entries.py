@@ -114,16 +114,15 @@ class EntryReader:
         return Spots(paths, array("Q", (key for _, key, _ in found)), array("Q", (value for _, _, value in found)))
 
 
-def _walk(node: Node, path: str, depth: int) -> Iterator[tuple[str, int, int]]:
-    if isinstance(node, Scalar) or not depth:
-        return
+def _walk(node: Mapping | Sequence, path: str, depth: int) -> Iterator[tuple[str, int, int]]:
     if isinstance(node, Sequence):
         below = [(f"{path}[{index}]", item.at, item) for index, item in enumerate(node.items)]
     else:
         below = [(f"{path}.{key}" if path else key, at, item) for key, (at, item) in node.pairs.items()]
     for where, at, item in below:
         yield where, at, item.at
-        yield from _walk(item, where, depth - 1)
+        if depth > 1 and not isinstance(item, Scalar):
+            yield from _walk(item, where, depth - 1)
 
 
 def check_builder_names(node: Mapping, path: str, known: set[str], reader: Reader) -> None:

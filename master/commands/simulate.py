@@ -19,6 +19,8 @@ from .opening import json_option, load_config
 MOST_DAYS = 3660
 MUCH = 5_000
 """schedulers times days, from where on it is worth other processes"""
+MOST_JOBS = 8
+"""unless it is asked for: each has a database of its own to begin with"""
 
 
 @click.command("simulate")
@@ -54,7 +56,7 @@ MUCH = 5_000
     "--jobs",
     type=click.IntRange(1, 64),
     metavar="N",
-    help="Processes to simulate in. Default: one for each processor, if it is much and no scheduler can know of another.",
+    help="Processes to simulate in. Default: one for each processor, up to 8, if it is much; 1 if schedulers can know of one another.",
 )
 @json_option
 def simulate_(
@@ -111,7 +113,7 @@ def simulate_(
 
 def _usual_jobs(config: MasterConfig, span_us: int) -> int:
     much = len(config.schedulers) * span_us >= MUCH * 86_400_000_000
-    return len(os.sched_getaffinity(0)) if much else 1
+    return min(MOST_JOBS, len(os.sched_getaffinity(0))) if much else 1
 
 
 # -- what was given -----------------------------------------------------------------------------------------------------
