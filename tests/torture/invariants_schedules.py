@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from .checker_rows import Execution, Histories, ScheduleSkip
+from .checker_rows import Buildset, Execution, Histories, ScheduleSkip
 from .history import OrderAnswered, OrderAsked
 from .invariants import Found, Invariant, us
 
@@ -206,22 +206,29 @@ def executions_and_buildsets_agree(h: Histories) -> Iterator[Found]:
 
 def executions_do_not_overlap(h: Histories) -> Iterator[Found]:
     """Unless ``overlap`` is ``allow``, what came due starts when every run before it has ended; a dropped one was replaced,
-    or its schedule is gone."""
+    or its schedule is gone. A run now that was committed together with it may have come after it: no time tells."""
     if not h.one_clock:
         return
     executions = _executions(h)
     buildsets = {b.id: b for b in h.rows.buildsets}
     for one in stored(h):
         begun = sorted((e for e in executions[one.id] if e.started_at is not None), key=lambda e: e.started_at or 0)
-        over = 0
+        runs: list[tuple[Execution, Buildset]] = []
         for e in begun:
-            if one.overlap != "allow" and e.cause != "run now" and (e.started_at or 0) < over - TOGETHER_US:
-                early = (over - (e.started_at or 0)) / 1e6
-                yield Found(
-                    f"{one.name}: execution {e.id} began {early:.3f} s before the one before it had ended", e.started_at
-                )
             b = buildsets.get(e.id)
-            over = max(over, (b.completed_at or 1 << 62) if b is not None else 0)
+            ends = [
+                other.completed_at or 1 << 62
+                for before, other in runs
+                if b is None or before.cause != "run now" or (other.term, other.turn) != (b.term, b.turn)
+            ]
+            early_us = max(ends, default=0) - (e.started_at or 0)
+            if one.overlap != "allow" and e.cause != "run now" and early_us > TOGETHER_US:
+                yield Found(
+                    f"{one.name}: execution {e.id} began {early_us / 1e6:.3f} s before the one before it had ended",
+                    e.started_at,
+                )
+            if b is not None:
+                runs.append((e, b))
         for e in executions[one.id]:
             replaced = e.why.startswith("overlap replace") and one.overlap == "replace"
             removed = e.why.startswith("the schedule was removed") and one.removed_from is not None

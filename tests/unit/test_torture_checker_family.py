@@ -416,6 +416,13 @@ def test_executions_that_overlap_or_end_as_their_policy_does_not_say(good):
     name = "executions_do_not_overlap"
     early = altered(good, "executions", same(execution(good, 50)), started_at=at(40.2))
     assert "before the one before it had ended" in broken(early)[name]
+    now = altered(early, "executions", same(execution(good, 40)), cause="run now")
+    assert "before the one before it had ended" in broken(now)[name]
+    turn = next(b.turn for b in good.rows.buildsets if b.id == execution(good, 40).id)
+    together = altered(now, "buildsets", lambda b: b.id == execution(good, 50).id, turn=turn)
+    assert name not in broken(together)
+    due = altered(early, "buildsets", lambda b: b.id == execution(good, 50).id, turn=turn)
+    assert "before the one before it had ended" in broken(due)[name]
     dropped = altered(
         good, "executions", same(execution(good, 50)), state="dropped", why="overlap replace: a newer one"
     )
