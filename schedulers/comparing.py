@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from inspect import ismethod
 from typing import Any
 
@@ -9,7 +10,8 @@ from .filters import ChangeFilter
 from .interface import SchedulerFault
 
 
-def compare_attrs(cls: type) -> tuple[str, ...]:
+@cache
+def compare_attrs(cls: Any) -> tuple[str, ...]:
     """The attributes that ``cls`` and all of its bases list, each once."""
     names: dict[str, None] = {}
     for base in cls.__mro__:
@@ -20,16 +22,17 @@ def compare_attrs(cls: type) -> tuple[str, ...]:
 
 def compared(scheduler: object) -> tuple[Any, ...]:
     """What is compared of an instance. SchedulerFault: its constructor never set a listed attribute."""
+    cls: Any = type(scheduler)  # to mypy a class whose base is untyped is not hashable
     values = []
-    for name in compare_attrs(type(scheduler)):
+    for name in compare_attrs(cls):
         try:
             values.append(_in_any_instance(getattr(scheduler, name), scheduler))
         except AttributeError:
             raise SchedulerFault(
-                f"{type(scheduler).__name__}.compare_attrs lists {name!r}, which the constructor never sets;"
+                f"{cls.__name__}.compare_attrs lists {name!r}, which the constructor never sets;"
                 f" set self.{name} in __init__ or take it off the list"
             ) from None
-    return (type(scheduler), *values)
+    return (cls, *values)
 
 
 def _in_any_instance(value: Any, scheduler: object) -> Any:

@@ -50,7 +50,8 @@ class ComparableMixin:
     compare_attrs: Any = ()
 
     def _compared(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, name, None) for name in compare_attrs(type(self)))
+        cls: Any = type(self)  # to mypy not hashable
+        return tuple(getattr(self, name, None) for name in compare_attrs(cls))
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._compared() == other._compared()
