@@ -177,7 +177,7 @@ def _in_order(outcome: Outcome, names: Sequence[str]) -> None:
     outcome.requested.sort(key=lambda one: (one.at, place[one.scheduler]))
     outcome.passed.sort(key=lambda one: (place[one.scheduler], one.first))
     outcome.troubles = dict(sorted(outcome.troubles.items(), key=lambda item: (item[1].at, item[0])))
-    outcome.left_out = dict(sorted(outcome.left_out.items(), key=lambda item: place[item[0]]))
+    outcome.left_out = dict(sorted(outcome.left_out.items(), key=lambda item: place.get(item[0], len(place))))
 
 
 class _Simulation(Rehearsal):

@@ -74,9 +74,8 @@ def in_processes(works: Sequence[Callable[[], T]], processes: int) -> list[T]:
 
     PartEnded: one was killed.
     """
-    context = multiprocessing.get_context(
-        "fork"
-    )  # so they have what they work on: nothing of it must be copied to them
+    # They have what they work on already: nothing of it must be fit to be copied to them.
+    context = multiprocessing.get_context("fork")
     sys.stdout.flush()
     waiting = list(enumerate(works))[::-1]
     running: dict[Any, tuple[int, Any]] = {}

@@ -93,8 +93,8 @@ def start(config_file: str | None, name: str | None) -> int:
 
 @contextlib.contextmanager
 def _no_collections() -> Iterator[None]:
-    """While a large configuration is read: nearly all that is made stays, and looking for garbage in it again and again
-    took a tenth of a start with 10,000 schedulers."""
+    """While a large configuration is read: nearly all that is made stays, and with 10,000 schedulers it took 0.3 s to
+    look for garbage in it again and again."""
     gc.disable()
     try:
         yield
