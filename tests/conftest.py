@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 import warnings
@@ -22,6 +23,11 @@ from locum.db.urls import DatabaseUrl
 CLOCKS = HostClocks(
     wall_us=lambda: time.time_ns() // 1000, boottime_us=lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 )
+
+
+def pytest_configure() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and every child would inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def opened(url: str, label: str = "locum:test") -> Database:
