@@ -1,13 +1,16 @@
-"""Giving up everything at once, whatever else is going on."""
+"""Taking many in parts, and giving up everything at once, whatever else is going on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from locum.master.activation import Activation, NotConfigured, Standing
+from locum.db import holding
+from locum.master.activation import Activation, NotConfigured, Standing, _take_and_load
+from locum.master.rehearsal import Rehearsal
+from locum.schedulers import BaseScheduler
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
@@ -75,3 +78,69 @@ def errors() -> Iterator[list[str]]:
     globalLogPublisher.addObserver(note)
     yield found
     globalLogPublisher.removeObserver(note)
+
+
+# -- many, in parts
+
+
+class Noting(BaseScheduler):
+    """Writes down that it was activated, in ``told``, and tells ``whoever`` waits for it."""
+
+    told: ClassVar[list[str]] = []
+    whoever: Callable[[], None] = lambda: None
+
+    def activate(self) -> Any:
+        self.told.append(self.name)
+        Noting.whoever()
+        return super().activate()
+
+
+@pytest.fixture
+def in_twos(monkeypatch: pytest.MonkeyPatch) -> Iterator[Rehearsal]:
+    """Seven schedulers, of which at most two are taken at once."""
+    monkeypatch.setattr(holding, "TAKE_AT_MOST", 2)
+    monkeypatch.setattr(Noting, "told", [])
+    rehearsal = Rehearsal(1_800_000_000_000_000, [("unit", None, "fail", "auto", False)])
+    for number in range(7):
+        name = f"s{number}"
+        rehearsal.add(name, "Noting", lambda name=name: Noting(name, ["unit"]))
+    yield rehearsal
+    rehearsal.close()
+
+
+def test_while_some_are_activated_the_next_are_taken(in_twos: Rehearsal) -> None:
+    master = in_twos.boot()
+    master.remote.write = noted_takes(master.remote.write)  # type: ignore[method-assign]
+    in_twos.settle()
+    assert Noting.told == ["take", "take", "s0", "s1", "take", "s2", "s3", "take", "s4", "s5", "s6"]
+    assert len(master.activation.tenures) == 7
+
+
+@pytest.mark.parametrize(("at", "activated"), [(1, 2), (3, 4), (4, 4), (7, 7)])
+def test_what_was_taken_when_the_lease_ended_goes_on_elsewhere(
+    in_twos: Rehearsal, monkeypatch: pytest.MonkeyPatch, at: int, activated: int
+) -> None:
+    first = in_twos.boot()
+
+    def end() -> None:
+        first.lease.over = first.lease.over or len(Noting.told) == at
+
+    monkeypatch.setattr(Noting, "whoever", end)
+    in_twos.settle()
+    assert len(Noting.told) == activated, "what had been taken together is begun, and nothing after it"
+    monkeypatch.setattr(Noting, "told", [])
+    in_twos.lapse("its lease ended")
+    second = in_twos.boot()
+    in_twos.settle()
+    assert sorted(Noting.told) == sorted(t.name for t in second.activation.tenures.values())
+    terms = [tenure.term for tenure in second.activation.tenures.values()]
+    assert len(terms) == 7 and terms.count(2) == min(7, activated + 2)
+
+
+def noted_takes(write: Any) -> Any:
+    def noted(function: Any, *args: Any) -> Any:
+        if function is _take_and_load:
+            Noting.told.append("take")
+        return write(function, *args)
+
+    return noted
