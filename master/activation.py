@@ -266,6 +266,10 @@ class Activation:
             )  # fmt: skip
             tenure.read_first = newest
             tenure.alone = self._alone.pop(one.id, 0)
+            before = self.tenures.get(one.id)
+            if before is not None:
+                self._drop(before, "it was taken anew")
+            self._retake.pop(one.id, None)  # wished for under an earlier term: this one is ours already
             self.tenures[one.id] = tenure
             tenure.begin()
             if not tenure.over:
@@ -287,7 +291,8 @@ class Activation:
         if effects is not None and effects.turns > 1 and "refused by the database" in why:
             self._alone[tenure.id] = effects.turns + (tenure.pending.turns if tenure.pending else 0)
         self._drop(tenure, why)
-        self._retake[tenure.id] = why
+        if tenure.id not in self.tenures:
+            self._retake[tenure.id] = why
         self._reread = True
         self._loop.soon()
 

@@ -97,10 +97,14 @@ class Committer:
     async def _one_group(self) -> None:
         group: list[tuple[Tenure, Effects]] = []
         size = 0
+        schedulers: set[int] = set()
         for key, tenure in list(self._queue.items()):
+            if tenure.id in schedulers:
+                continue  # two terms of one scheduler must not be in one commit: what is refused is told by scheduler
             del self._queue[key]
             effects = tenure.take_pending()
             if effects is not None:
+                schedulers.add(tenure.id)
                 group.append((tenure, effects))
                 size += max(1, effects.turns)
                 if size >= AT_MOST:
