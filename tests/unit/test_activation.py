@@ -144,3 +144,33 @@ def noted_takes(write: Any) -> Any:
         return write(function, *args)
 
     return noted
+
+
+def test_what_is_taken_is_not_retaken_for_what_its_former_term_wished(in_twos: Rehearsal) -> None:
+    """A commit of the former term was refused while the next was on its way: two tenures of one scheduler came of it."""
+    master = in_twos.boot()
+    write: Any = master.remote.write
+
+    def refused_meanwhile(function: Any, *args: Any) -> Any:
+        if function is _take_and_load:
+            master.activation._retake.update(dict.fromkeys(args[1], "its term is over"))
+        return write(function, *args)
+
+    master.remote.write = refused_meanwhile  # type: ignore[method-assign]
+    in_twos.settle()
+    master.activation.look()
+    in_twos.settle()
+    assert Noting.told == [f"s{number}" for number in range(7)]
+    assert {tenure.term for tenure in master.activation.tenures.values()} == {1}
+
+
+def test_one_that_is_taken_anew_all_the_same_ends_the_tenure_before(in_twos: Rehearsal) -> None:
+    master = in_twos.boot()
+    in_twos.settle()
+    before = dict(master.activation.tenures)
+    master.activation._retake.update(dict.fromkeys(before, "somebody wished it"))
+    master.activation.look()
+    in_twos.settle()
+    assert sorted(Noting.told) == sorted(2 * [f"s{number}" for number in range(7)])
+    assert all(tenure.over for tenure in before.values())
+    assert {tenure.term for tenure in master.activation.tenures.values()} == {2}

@@ -108,6 +108,19 @@ def test_whose_term_is_over_hears_so_and_the_others_are_committed(world):
     assert two.told[0].startswith("not: its term is over") and world.state(two) == {}
 
 
+@pytest.mark.parametrize("former_first", [True, False])
+def test_two_terms_of_one_scheduler_are_never_in_one_commit(world, former_first):
+    """A term that was over was committed along with its successor's: the fence is told apart by scheduler."""
+    now, other = world.schedulers(2)
+    former = Scheduler(world.committer, now.name, now.id, now.term - 1)
+    for s in (former, now, other) if former_first else (now, other, former):
+        s.hands_over(state={"k": '"former"' if s is former else '"now"'})
+    world.settle()
+    assert former.told[0].startswith("not: its term is over") and len(former.told) == 1
+    assert now.told == other.told == ["committed"]
+    assert world.state(now) == {"k": '"now"'} and len(world.writes) == 2
+
+
 def test_without_a_trusted_lease_nothing_is_sent(world):
     (s,) = world.schedulers(1)
     world.trusted = False
