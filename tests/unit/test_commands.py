@@ -589,9 +589,12 @@ def test_ctrl_c_ends_a_waiting_command_cleanly(database_url, db):
     registered(db, "quick")
     force = [*LOCUM, "force", "quick", "--wait", "--database", database_url]
     process = subprocess.Popen(force, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert b"nobody" in process.stderr.readline()
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    try:
+        assert b"nobody" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert process.returncode == 130 and b"Traceback" not in err
 
 
