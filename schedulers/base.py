@@ -70,9 +70,6 @@ class Considering:
     only_important: bool = False
 
 
-_ALL = Considering()
-
-
 class Clustered(Service):
     """Something named of which exactly one instance in the cluster is active: a scheduler, or a change source.
 
@@ -201,7 +198,8 @@ class BaseScheduler(Clustered):
     """whether people may have it make a buildset"""
 
     # Not set by __init__: up to 30 attributes, CPython keeps an instance's in half of the room.
-    _considering: Considering | None = None
+    considering: Considering = Considering()
+    """How it tells which changes are for it, as it said when it began to consume."""
     _renders_properties = False
     _renders_builders = False
 
@@ -234,7 +232,7 @@ class BaseScheduler(Clustered):
         """From ``activate``: ask for ``gotChange`` for every change that passes. Ends by itself at deactivation."""
         if change_filter is not None and not callable(getattr(change_filter, "filter_change", None)):
             raise TypeError(f"change_filter: expected a ChangeFilter, got {change_filter!r}")
-        self._considering = Considering(change_filter, checked_importance(fileIsImportant), onlyImportant)
+        self.considering = Considering(change_filter, checked_importance(fileIsImportant), onlyImportant)
         return self.master.consume_changes(self._consider)
 
     def gotChange(self, change: Change, important: bool) -> Any:
@@ -248,11 +246,6 @@ class BaseScheduler(Clustered):
     def gotBuildsetComplete(self, buildset: FinishedBuildset) -> Any:
         """One completed buildset, one turn, in the order of completion."""
         raise NotImplementedError(f"{type(self).__name__} consumes buildsets, but does not define gotBuildsetComplete")
-
-    @property
-    def considering(self) -> Considering:
-        """How it tells which changes are for it, as it said when it began to consume."""
-        return self._considering or _ALL
 
     def _consider(self, change: Change) -> bool | None:
         """Whether a change is important; None: not for this scheduler. What user code raises goes through."""
