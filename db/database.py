@@ -60,12 +60,13 @@ class Database:
         self.url = url
         self.label = label
         self.dialect = url.dialect
+        self.pool_size = pool_size
         self.bounds = bounds or Bounds()
         self._clocks = clocks
         self._busy: dict[int, tuple[Any, int]] = {}
         self._mutex = threading.Lock()
         self._closed = False
-        self._engine = self._make_engine(pool_size)
+        self._engine = self._make_engine()
 
     def __repr__(self) -> str:
         return f"<Database {self.url} as {self.label}>"
@@ -177,13 +178,13 @@ class Database:
             if self._closed:  # its pool is gone: nobody would ever close it
                 conn.invalidate()
 
-    def _make_engine(self, pool_size: int) -> Engine:
+    def _make_engine(self) -> Engine:
         name = "sqlite://" if self.dialect == "sqlite" else "postgresql+psycopg2://"
         engine = create_engine(
             name,
             creator=lambda: self._connect("pool"),
             poolclass=QueuePool,
-            pool_size=pool_size,
+            pool_size=self.pool_size,
             max_overflow=0,
             pool_timeout=self.bounds.connect_s + self.bounds.transaction_s,
             pool_reset_on_return="rollback",

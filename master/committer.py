@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .tenure import Tenure
 
 AT_MOST = 1000
+FULL = 1000
+"""So many schedulers wait for a commit: no timer makes another turn, so that ten thousand due at once take no more memory."""
 AT_ONCE = {"postgresql": 2, "sqlite": 1}
 """Transactions of one master at a time: while one waits for PostgreSQL, the next is made ready. SQLite has one writer."""
 SQLITE_PAUSE_S = 0.004
@@ -28,7 +30,7 @@ KNOWN_STAMPS = 50_000
 class Committer:
     """Writes what tenures hand over. ``may_act()`` False: the lease is no longer trusted, so nothing is sent.
 
-    ``pause_s`` between groups lets others write, too; None: what the database needs.
+    ``pause_s`` between groups lets others write, too; None: what the database needs. ``on_room()`` is told after each group.
 
     A group that the database refuses for its data is halved until the culprit is alone; one whose outcome is unknown
     ends the terms of all in it, and only of those.
@@ -45,19 +47,27 @@ class Committer:
         on_written: Callable[[set[str]], None],
         *,
         pause_s: float | None = None,
+        on_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._remote = remote
         self._incarnation = incarnation
         self._may_act = may_act
         self._on_written = on_written
+        self._on_room = on_room
         self._queue: dict[int, Tenure] = {}
         self._running = False
+        self._under_way = 0
         self._stopped = False
         self._stamps: dict[str, None] = {}
         self._waiting: list[Deferred[None]] = []
         usual_s = SQLITE_PAUSE_S if remote.database.dialect == "sqlite" else 0.0
         self._pause_s = usual_s if pause_s is None else pause_s
+
+    @property
+    def waiting(self) -> int:
+        """How many schedulers' turns are not committed yet."""
+        return len(self._queue) + self._under_way
 
     def submit(self, tenure: Tenure) -> None:
         """``tenure`` has something pending."""
@@ -87,12 +97,14 @@ class Committer:
 
     def _ran(self, _: object) -> None:
         self._running = False
+        self._under_way = 0
         if self._queue and not self._stopped:
             self._kick(self._pause_s)
         if self._stopped:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
                 deferred.callback(None)
+        self._on_room()
 
     async def _one_group(self) -> None:
         group: list[tuple[Tenure, Effects]] = []
@@ -114,6 +126,7 @@ class Committer:
         if not self._may_act():
             self._fail(group, "the lease is not trusted any more")
             return
+        self._under_way = len(group)
         await self._commit(group)
 
     async def _commit(self, group: Sequence[tuple[Tenure, Effects]]) -> None:
@@ -198,6 +211,10 @@ class Committers:
     def submit(self, tenure: Tenure) -> None:
         """``tenure`` has something pending."""
         self._parts[tenure.id % len(self._parts)].submit(tenure)
+
+    def is_full(self) -> bool:
+        """Whether as much waits as should."""
+        return sum([part.waiting for part in self._parts]) >= FULL
 
     def stop(self) -> Deferred[Any]:
         """Begin no further transaction; fires when none runs."""

@@ -37,6 +37,8 @@ from .watchman import BlockWatch, FileWatchman, Listener, RingWatch
 
 FALLBACK_S = 10.0
 BLOCKED_AFTER_S = 3.0
+OTHERS_FIRST_S = 0.2
+"""Closing a dozen connections and ending a process takes the processor, on one machine, from those who take over just then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,11 @@ class Databases:
         beats, commits = remote("beat", 1, short), remote("commit", AT_ONCE[url.dialect], bounds)
         return cls(work, beats, commits, tuple(pools))
 
-    def connect_commits(self) -> None:
-        """Make the connections for commits before they are needed: the first turns after a takeover do not wait for them."""
-        for _ in range(AT_ONCE[self.commits.database.dialect]):
-            self.commits.read(_nothing).addErrback(lambda failure: None)  # whoever commits something will be told
+    def connect_ahead(self) -> None:
+        """Make all connections before they are needed: a takeover and its first turns do not wait for them."""
+        for remote in (self.commits, self.work):
+            for _ in range(remote.database.pool_size):
+                remote.read(_nothing).addErrback(lambda failure: None)  # whoever asks for something will be told
 
     def cut_overdue(self) -> None:
         """Break what has waited for too long."""
@@ -158,11 +161,13 @@ class Incarnation:
             lambda process: proved_dead(process, this_process()),
         )
         commits = self.databases.commits
+        may_act, said = self.membership.good, self.announcer.say
+
+        def room() -> None:
+            self.tools.alarms.go_on()
+
         committer = Committers(
-            [
-                Committer(reactor, commits, self.id, self.membership.good, self.announcer.say)
-                for _ in range(AT_ONCE[url.dialect])
-            ]
+            [Committer(reactor, commits, self.id, may_act, said, on_room=room) for _ in range(AT_ONCE[url.dialect])]
         )
 
         def more() -> None:
@@ -172,7 +177,7 @@ class Incarnation:
             reactor=reactor,
             remote=work,
             clock=self.clock,
-            alarms=Alarms(reactor, self.clock),
+            alarms=Alarms(reactor, self.clock, is_full=committer.is_full),
             changes=Feed(work, changes.after, change_of, more),
             finished=Feed(work, buildsets.finished_after, finished_of, more),
             buildset_ids=IdBlock(work, "buildsets"),
@@ -205,6 +210,7 @@ class Incarnation:
         self._ring: RingWatch | None = None
         self._block_watch: BlockWatch | None = None
         self._orders_done: set[int] = set()
+        self._handed_over = False
         self._ended = False
 
     # -- joining ----------------------------------------------------------------------------------------------------
@@ -273,7 +279,7 @@ class Incarnation:
             await self.databases.work.single(members.set_digest, self.id, config.digest)
 
     def _start_threads(self) -> None:
-        self.databases.connect_commits()
+        self.databases.connect_ahead()
         call = self._surroundings.reactor.callFromThread
         hint = self._config.cluster.crash_hint == "auto"
         database = self.databases.work.database
@@ -400,6 +406,7 @@ class Incarnation:
             await work.single(members.stopping, self.id)
         except DatabaseError as error:  # handing over may succeed all the same
             self.log.warn("the others could not be told of the stop: {error}", error=error)
+        self._handed_over = bool(self.activation.tenures)
         try:
             await self.activation.give_up_all(why)
         except DatabaseError as error:
@@ -408,6 +415,8 @@ class Incarnation:
     async def leave(self, why: str) -> None:
         """After ``end`` and after the last task: the row says stopped."""
         self._ended = True
+        if self._handed_over:
+            await pause(self._surroundings.reactor, OTHERS_FIRST_S)
         try:
             await self.membership.stop()
             # Before the lock that others watch is given up: they would take it for a crash.

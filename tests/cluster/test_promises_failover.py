@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from locum.master.committer import AT_ONCE
 from locum.tests.support import hostile, truth
 from locum.tests.support.cluster import Cluster, branch, periodic, single
 
@@ -161,6 +162,19 @@ def test_a_standby_touches_nothing_and_may_do_nothing(cluster: Make) -> None:
     assert [t for t in traces("m1") if t.startswith(("deactivate", "stopService"))][:1] == ["deactivate"]
     assert c.state("seen", "meddled") is None
     assert "MEDDLED" not in traces("m1") + traces("m2")
+
+
+def test_a_standby_has_connected_before_it_takes_over(cluster: Make) -> None:
+    """A connection costs a server's process milliseconds, which a takeover need not wait for."""
+    c = cluster(master=ONLY_SCHEDULERS, builders=single(), schedulers=[branch("quick")], database={"pool_size": 3})
+    if c.sqlite:
+        pytest.skip("a file has no sessions to look at")
+    c.start("m1")
+    c.wait_held("quick")
+    c.start("m2")
+    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = 'locum:{c.incarnation('m2')}:pool'"
+    commits, beats = AT_ONCE["postgresql"], 1
+    c.until(lambda: c.value(sessions) == 3 + commits + beats, "m2 has all of its connections")
 
 
 def test_masters_share_and_a_person_moves_and_evens_out(cluster: Make) -> None:

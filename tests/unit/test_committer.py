@@ -6,7 +6,7 @@ from locum.db.database import Database
 from locum.db.effects import Effects, NewBuildset, Stamp
 from locum.db.errors import BadData, DatabaseAway, OutcomeUnknown
 from locum.db.urls import DatabaseUrl
-from locum.master.committer import AT_MOST, Committer
+from locum.master.committer import AT_MOST, FULL, Committer, Committers
 from locum.tests.support.reactors import CLOCKS
 from locum.tests.support.schedulers import PROCESS, RemoteUnderTest
 from twisted.internet.task import Clock
@@ -217,6 +217,46 @@ def test_stopping_waits_for_the_transaction_that_runs_and_begins_no_other(world)
     stopped = running.stop()
     world.settle()
     assert stopped.called
+
+
+def test_it_is_full_until_enough_is_committed_and_says_when_there_is_room(world):
+    room = []
+    both = Committers(
+        [
+            Committer(
+                world.clock, world.remote, "m1", lambda: True, world.topics.append, on_room=lambda: room.append(1)
+            )
+            for _ in range(2)
+        ]
+    )
+    schedulers = world.schedulers(FULL + 1)
+    for s in schedulers[:-2]:
+        s.committer = both
+        s.hands_over()
+    assert not both.is_full()
+    for s in schedulers[-2:]:
+        s.committer = both
+        s.hands_over()
+    assert both.is_full()
+    world.settle()
+    assert not both.is_full() and len(room) == 2
+    assert all(s.told == ["committed"] for s in schedulers)
+
+
+def test_what_is_under_way_counts_as_waiting_and_a_failure_makes_room_too(world):
+    one, two = world.schedulers(2)
+    seen = []
+
+    def trouble(what, function):
+        seen.append(world.committer.waiting)
+        raise DatabaseAway("gone")
+
+    world.trouble = trouble
+    one.hands_over()
+    two.hands_over()
+    assert world.committer.waiting == 2
+    world.settle()
+    assert seen == [2] and world.committer.waiting == 0
 
 
 def test_refusal_is_of_values_not_of_luck(world):
