@@ -7,11 +7,13 @@ calls, an override that never reaches the method it overrides. Classes of our ow
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
-import textwrap
-from collections.abc import Iterator, Mapping
+import linecache
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -94,19 +96,49 @@ def _function(value: Any) -> FunctionType | None:
 
 def _not_awaited(cls: type, base: type) -> Iterator[str]:
     """Statements that make a coroutine, or a Deferred whose failure somebody must hear of, and drop it."""
-    try:
-        lines, first = inspect.getsourcelines(base)
-        (tree,) = ast.parse(textwrap.dedent("".join(lines))).body
-    except (OSError, TypeError, SyntaxError, ValueError):  # made without a file: what runs will tell
-        return
-    for method in tree.body if isinstance(tree, ast.ClassDef) else ():
+    for method in _body(base):
         if isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)) and method.args.args:
             for line, call, why in _dropped(cls, base, method, method, method.args.args[0].arg):
                 cure = (
                     f"write 'await {call}(...)'" if why else f"make {method.name} async, and write 'await {call}(...)'"
                 )
                 reason = why or "so it never runs"
-                yield f"{method.name}, line {first + line - 1}: {call}(...) is not awaited, {reason}; {cure}"
+                yield f"{method.name}, line {line}: {call}(...) is not awaited, {reason}; {cure}"
+
+
+def _body(cls: type) -> Sequence[ast.stmt]:
+    """The statements of a class; none if it was made without a file: what runs will tell."""
+    try:
+        path = inspect.getsourcefile(cls)
+    except (OSError, TypeError):
+        return ()
+    if path is None:
+        return ()
+    linecache.checkcache(path)
+    module = sys.modules.get(cls.__module__)  # its loader has the text of what was imported from an archive
+    lines = linecache.getlines(path, None if module is None else vars(module))
+    found = _classes_in("".join(lines)).get(cls.__qualname__)
+    return () if found is None else found.body
+
+
+@lru_cache(maxsize=64)
+def _classes_in(source: str) -> Mapping[str, ast.ClassDef]:
+    """By qualified name; the first of two. ``inspect.getsource`` would read the whole file for each class."""
+    found: dict[str, ast.ClassDef] = {}
+
+    def look(node: ast.AST, within: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef):
+                found.setdefault(within + child.name, child)
+                look(child, f"{within}{child.name}.")
+            elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                look(child, f"{within}{child.name}.<locals>.")
+            elif isinstance(child, (ast.stmt, ast.ExceptHandler, ast.match_case)):
+                look(child, within)
+
+    with contextlib.suppress(SyntaxError, ValueError):  # edited since it was imported
+        look(ast.parse(source), "")
+    return found
 
 
 def _dropped(cls: type, base: type, method: ast.AST, node: ast.AST, me: str) -> Iterator[tuple[int, str, str]]:

@@ -215,6 +215,27 @@ def failure_of_a_change(bench, react):
     return b.failures[f"change:{number}"][2]
 
 
+def test_the_line_is_that_of_the_class_itself_wherever_in_its_file_it_stands(tmp_path, monkeypatch):
+    (tmp_path / "placed.py").write_text(
+        "from locum.schedulers import BaseScheduler\n"
+        "try:\n"
+        "    import nothing_of_this_name\n"
+        "except ImportError:\n"
+        "    class Inner(BaseScheduler):\n"
+        "        async def activate(self):\n"
+        "            super().activate()\n"
+        "class Outer:\n"
+        "    class Inner(BaseScheduler):\n"
+        "        async def deactivate(self):\n"
+        "            super().deactivate()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    import placed
+
+    assert "activate, line 7: super().activate(...) is not awaited" in slip(placed.Inner)
+    assert "deactivate, line 11: super().deactivate(...) is not awaited" in slip(placed.Outer.Inner)
+
+
 def test_a_buildset_that_failed_unheard_fails_the_turn(bench):
     def react(scheduler, change):
         scheduler.addBuildsetForChanges(changeids=[change.number], builderNames=["typo"])
