@@ -26,6 +26,12 @@ def consumes(entry: Entry) -> bool:
     return entry["type"] in (*_BASIC, *_OF_BRANCH) or bool(entry.get("onlyIfChanged"))
 
 
+def forced_at(entry: Entry, due_us: int) -> bool:
+    """Whether it makes a buildset at that due time even if nothing has changed. Minutes only: the same in each zone used."""
+    minutes = entry.get("force_at_minute")
+    return minutes is not None and (minutes == "*" or due_us // 60_000_000 % 60 in minutes)
+
+
 def at_once(entry: Entry) -> bool:
     """Whether each change that counts is a buildset of its own."""
     return entry["type"] in _AT_ONCE or (entry["type"] in _BASIC and "treeStableTimer" not in entry)

@@ -180,6 +180,15 @@ def _nightly() -> list[Entry]:
         {"type": "Nightly", "name": "minutely-jitter", "cron": "* * * * *", "jitter": 20, "catch_up": "all"},
         {"type": "Nightly", "name": "nightly", "hour": 3, "minute": 30, "timezone": "Europe/Berlin"},
         {"type": "Nightly", "name": "changed-minutely", "minute": "*", "onlyIfChanged": True, "branch": "trunk"},
+        {
+            "type": "Nightly",
+            "name": "changed-forced",
+            "minute": "*",
+            "onlyIfChanged": True,
+            "branch": "trunk",
+            "force_at_minute": list(range(0, 60, 2)),
+            "catch_up": "all",
+        },
         {"type": "NightlyTriggerable", "name": "nightly-triggered", "minute": "*"},
     ]
 

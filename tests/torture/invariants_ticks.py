@@ -189,6 +189,8 @@ def _had_changed(h: Histories, s: Scheduler, k: Skip) -> Iterator[str]:
     if not any(e.get("onlyIfChanged") for e in entries):
         yield "its policy is another"
         return
+    if all(expected.forced_at(e, k.first) for e in entries):
+        yield "at that time it was to ask for work even so"
     cursor = _seen_before(h, s, k, "change_cursor")
     made = {n: b for b in h.buildsets.get(s.id, []) for n in h.changes_of.get(b.id, [])}
     for change in h.changes.values():

@@ -9,7 +9,7 @@ from locum.tests.torture import checker
 from locum.tests.torture import checker_rows as rows
 from locum.tests.torture.checker_story import also, altered, at, retold, told, without
 from locum.tests.torture.checker_story_family import BUILDERS, ID, SCHEDULE, right
-from locum.tests.torture.history import FaultBegan, OrderAnswered, OrderAsked, Seen
+from locum.tests.torture.history import Configured, FaultBegan, OrderAnswered, OrderAsked, Seen
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +167,15 @@ def test_nothing_has_changed_though_a_change_was_there(good):
     assert "it had taken in change 2" in broken(lost)[name]
     gone = without(good, "buildset_changes", lambda r: r.buildset_id == last.id)
     assert "changed: change 2 (ann-2, branch main) is lost" in broken(gone)["every_change_makes_its_buildset_once"]
+
+
+@pytest.mark.parametrize("minutes", ["*", list(range(60)), [70]])
+def test_nothing_has_changed_though_it_was_to_ask_even_so(good, minutes):
+    def schedulers(event):
+        return {**event.schedulers, "changed": {**event.schedulers["changed"], "force_at_minute": minutes}}
+
+    found = broken(retold(good, Configured, lambda e: True, schedulers=schedulers))
+    assert ("it was to ask for work even so" in found.get("skips_are_as_the_policy_says", "")) == (minutes != [70])
 
 
 @pytest.mark.parametrize("name", ["skip", "queue", "replace"])
