@@ -13,7 +13,7 @@ from unittest import mock
 
 from locum.db import holding, members, orders, tasks, turns
 from locum.db.sql import Statement
-from locum.master import activation, committer, membership, seat, service
+from locum.master import activation, alarms, committer, membership, seat, service
 from locum.master.feed import Feed
 from locum.master.tasks import lost
 from locum.schedulers import timed
@@ -232,6 +232,7 @@ BREAKAGES: dict[str, Breakage] = {
         _other(turns, "_STATE", Statement("DELETE FROM scheduler_state WHERE :rows = '' AND scheduler_id IS NULL")), "P"
     ),
     "unknown taken for committed": Breakage(_other(committer.Committer, "_fail", _unknown_is_committed), ""),
+    "room is never said": Breakage(_other(alarms.Alarms, "go_on", lambda self: None), "", peace=True),
     "dirty instances": Breakage(_other(activation.Activation, "_put_fresh", lambda *_: None), "P5"),
     "messages asked again": Breakage(
         _other(

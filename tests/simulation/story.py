@@ -24,6 +24,7 @@ from locum.db.database import Database, HostClocks
 from locum.db.members import Process as Identity
 from locum.db.naming import Disabled, NotFound, Refused
 from locum.db.urls import DatabaseUrl
+from locum.master import committer as committer_module
 from locum.master import incarnation as incarnation_module
 from locum.master import service
 from locum.master.tasks import lost as lost_module
@@ -532,6 +533,8 @@ def _surroundings(story: Story, fast: bool) -> Iterator[None]:
         short_cut.taken() if fast else contextlib.nullcontext(),
         mock.patch.object(incarnation_module, "secrets", _Ids(world)),
         mock.patch.object(incarnation_module, "AT_ONCE", at_once),
+        # In every third story two that wait for their commit are many, and what falls due waits for them.
+        mock.patch.object(committer_module, "FULL", committer_module.FULL if story.plan.seed % 3 else 2),
         mock.patch.object(incarnation_module, "this_process", processes.this_process),
         mock.patch.object(incarnation_module, "proved_dead", processes.proved_dead),
         mock.patch.object(incarnation_module.Incarnation, "begin", joined),
