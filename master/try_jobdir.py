@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 
+from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..schedulers.hooks import hook
-from ..schedulers.interface import NotActive, SchedulerFault
+from ..schedulers.interface import NotActive
 from ..schedulers.try_jobs import LARGEST_JOB, BadJob, TryJob, read_job
-from ..schedulers.trying import TryBase
+from ..schedulers.trying import TryBase, fault_of
 from .logs import Log
 from .loop import Loop
 from .sources.polling import duration
@@ -99,8 +100,10 @@ class Try_Jobdir(TryBase):
                 return ""
             try:
                 await self.tryJob(file.job)
-            except (BadJob, SchedulerFault, TypeError) as error:
-                return str(error)
+            except (NotActive, DatabaseAway, OutcomeUnknown):
+                raise
+            except Exception as error:
+                return fault_of(error)
             # What is not in the folder any more need not be known any more.
             await self.setState(_SERVED, [*(key for key in served if key in there), file.key])
         return ""
@@ -135,7 +138,12 @@ def _read(path: Path) -> _File | None:
 
 
 def _put_away(folder: Path, name: str, fault: str) -> None:
+    there = folder / ("bad" if fault else "cur")
+    kept, count = name, 1
+    while (there / kept).exists():  # an earlier job of that name
+        count += 1
+        kept = f"{name}.{count}"
     if fault:
-        (folder / "bad" / f"{name}.reason").write_text(fault + "\n", encoding="utf-8", errors="backslashreplace")
+        (there / f"{kept}.reason").write_text(fault + "\n", encoding="utf-8", errors="backslashreplace")
     with contextlib.suppress(FileNotFoundError):
-        (folder / "new" / name).rename(folder / ("bad" if fault else "cur") / name)
+        (folder / "new" / name).rename(there / kept)

@@ -14,10 +14,11 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from ..config import Secret
+from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..schedulers.hooks import hook
-from ..schedulers.interface import NotActive, SchedulerFault
+from ..schedulers.interface import NotActive
 from ..schedulers.try_jobs import LARGEST_JOB, BadJob, read_job
-from ..schedulers.trying import TryBase
+from ..schedulers.trying import TryBase, fault_of
 from .logs import Log
 from .loop import Loop
 from .surroundings import Surroundings
@@ -114,8 +115,10 @@ class Try_Userpass(TryBase):
             fault = ""
             try:
                 bsid, brids = await self.tryJob(job)
-            except (BadJob, SchedulerFault, TypeError) as error:
-                fault = str(error)  # of the job: the turn itself has not failed
+            except (NotActive, DatabaseAway, OutcomeUnknown):
+                raise
+            except Exception as error:
+                fault = fault_of(error)  # of the job: the turn itself has not failed
             else:
                 by_id = {i: name for name, i in self.master.known_builders().items()}
                 answer = {"buildset": bsid, "tasks": {by_id[i]: task for i, task in brids.items()}}

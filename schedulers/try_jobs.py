@@ -10,7 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from .arguments import checked_properties
+
 LARGEST_JOB = 20 * 1024 * 1024
+LONGEST_TEXT = 4096
+"""Characters of a short text; a comment may have ``LONGEST_COMMENT``."""
+LONGEST_COMMENT = 64 * 1024
+_LEVEL = re.compile(r"[0-9]{1,3}")
 _NETSTRING = re.compile(rb"([0-9]{1,9}):")
 # The older forms: what stands where, before the builders' names.
 _LAYOUTS: Mapping[bytes, tuple[str, ...]] = {
@@ -83,9 +89,10 @@ def job_of(given: Any) -> TryJob:
     builders = given.get("builders") or []
     if not isinstance(builders, list) or not all(isinstance(name, str) for name in builders):
         raise BadJob(f"builders: expected a list of names, got {builders!r:.60}")
-    properties = given.get("properties") or {}
-    if not isinstance(properties, Mapping):
-        raise BadJob(f"properties: expected a mapping, got {properties!r:.60}")
+    try:
+        properties = checked_properties(given.get("properties") or None)
+    except (TypeError, ValueError) as error:
+        raise BadJob(f"{error!s:.200}") from None
     return TryJob(**values, patch=_patch(given), patch_level=level, builders=tuple(builders), properties=properties)
 
 
@@ -107,6 +114,9 @@ def _text(key: str, value: Any) -> str:
         except UnicodeEncodeError:
             pass
         else:
+            most = {"comment": LONGEST_COMMENT}.get(key, LONGEST_TEXT if key in _TEXTS else LARGEST_JOB)
+            if len(value) > most:
+                raise BadJob(f"{key}: it has {len(value):,} characters; {most:,} are the most")
             if "\0" not in value or key == "patch_body":
                 return value
     raise BadJob(f"{key}: expected text, got {value!r:.60}")
@@ -136,7 +146,7 @@ def _from_netstrings(data: bytes) -> TryJob:
             given["patch_body_base64"] = base64.b64encode(part).decode("ascii") if part else None
         else:
             given[key] = _decoded(key, part)
-    if not given["patch_level"].isdigit():
+    if not _LEVEL.fullmatch(given["patch_level"]):  # isdigit() holds for more than int() reads
         raise BadJob(f"patch_level: expected a whole number, got {given['patch_level']!r:.40}")
     given["patch_level"] = int(given["patch_level"])
     given["builders"] = [_decoded("builders", part) for part in parts[len(layout) :]]

@@ -8,6 +8,7 @@ from typing import Any
 
 from .base import BaseScheduler
 from .hooks import hook
+from .interface import SchedulerFault
 from .try_jobs import BadJob, TryJob
 
 SOURCE = "try"
@@ -52,6 +53,11 @@ class TryBase(BaseScheduler):
             external_idstring=job.jobid or None,
         )
         return answer
+
+
+def fault_of(error: Exception) -> str:
+    """What whoever made a job is told of what its serving raised: the same would be raised again, however often it is tried."""
+    return str(error) if isinstance(error, (BadJob, SchedulerFault)) else f"{type(error).__name__}: {error}"
 
 
 def _properties(job: TryJob) -> Mapping[str, Any]:

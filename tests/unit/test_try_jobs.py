@@ -54,6 +54,11 @@ def test_a_job_as_json_and_as_netstrings_of_all_versions_says_the_same():
         (b'{"who": "a\\u0000b"}', "who: expected text"),
         (b'{"who": "\\ud800"}', "who: expected text"),
         (b'{"patch_level": -1}', "patch_level: expected"),
+        (netstrings(b"1", b"j", b"main", b"r", "²".encode(), b"diff", b"unit"), "patch_level: expected a whole number"),
+        (b'{"properties": {"": 1}}', "properties: expected non-empty texts as names"),
+        (b'{"properties": {"a": NaN}}', "property 'a': expected a JSON value"),
+        (b'{"branch": "' + b"x" * 4097 + b'"}', "branch: it has 4,097 characters"),
+        (b'{"comment": "' + b"x" * 65537 + b'"}', "comment: it has 65,537 characters"),
         (b'{"builders": "unit"}', "builders: expected a list"),
         (b'{"properties": []}', None),
         (b'{"properties": [1]}', "properties: expected a mapping"),
@@ -211,6 +216,36 @@ def test_bad_jobs_are_kept_aside_with_the_reason_and_the_others_go_on(jobdir):
     assert inside(folder) == {"new": [], "cur": ["3.good"], "bad": names}
     assert "'nobody' is not one of" in (folder / "bad" / "2.bad.reason").read_text()
     assert "neither JSON nor" in (folder / "bad" / "1.bad.reason").read_text()
+
+
+def test_a_name_that_comes_again_puts_no_earlier_file_away(jobdir):
+    b, folder = jobdir
+    for comment in ("one", "two", "three"):
+        put(folder, "1.a", {"comment": comment})
+        b.advance(2)
+    for _ in range(2):
+        put(folder, "1.bad", b"?")
+        b.advance(2)
+    bad = ["1.bad", "1.bad.2", "1.bad.2.reason", "1.bad.reason"]
+    assert inside(folder) == {"new": [], "cur": ["1.a", "1.a.2", "1.a.3"], "bad": bad}
+    assert len(own(b)) == 3
+
+
+def test_a_job_that_the_author_s_code_fails_at_is_kept_aside_and_the_others_go_on(jobdir, monkeypatch):
+    b, folder = jobdir
+    served = Try_Jobdir.tryJob
+
+    def odd(self, job):
+        if job.comment == "odd":
+            raise KeyError("what it looks for")
+        return served(self, job)
+
+    monkeypatch.setattr(Try_Jobdir, "tryJob", odd)
+    put(folder, "1.odd", {"comment": "odd"})
+    put(folder, "2.good", {})
+    b.advance(1.1)
+    assert len(own(b)) == 1 and inside(folder) == {"new": [], "cur": ["2.good"], "bad": ["1.odd", "1.odd.reason"]}
+    assert (folder / "bad" / "1.odd.reason").read_text() == "KeyError: 'what it looks for'\n"
 
 
 def test_while_nobody_is_active_files_wait(jobdir):
