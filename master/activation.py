@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy.engine import Connection
@@ -39,15 +40,27 @@ class NotConfigured(Exception):
 
 @dataclass(slots=True)
 class Standing:
-    """A scheduler that this master stands by for: ``instance`` is started; ``fresh()`` makes and starts another, or raises
-    NotConfigured."""
+    """A scheduler that this master stands by for. ``current()`` is its present instance, started; None: it is not configured
+    any more. ``fresh()`` makes and starts another in its place, or raises NotConfigured."""
 
     id: int
     name: str
     kind: str
     digest: str
-    instance: Clustered
+    current: Callable[[], Clustered | None]
     fresh: Callable[[], Clustered]
+
+
+def in_place(make: Callable[[], Clustered]) -> tuple[Callable[[], Clustered], Callable[[], Clustered]]:
+    """``current`` and ``fresh`` of a scheduler that is configured once and for all."""
+    present = make()
+
+    def fresh() -> Clustered:
+        nonlocal present
+        present = make()
+        return present
+
+    return lambda: present, fresh
 
 
 class Activation:
@@ -158,6 +171,8 @@ class Activation:
                 self.tenures.pop(tenure.id, None)
             await _all(tenure.close(why) for tenure in kept)
             self.standing = dict(standing)
+            for tenure in kept:
+                self._put_fresh(self.standing.get(tenure.id), tenure)
             self._busy_since_beat = True
             reasons = {tenure.id: why for tenure in kept}
             taken, loaded, newest = await self._remote.write(_record_and_take_back, self._me, record, reasons)
@@ -246,8 +261,9 @@ class Activation:
             if standing is None:
                 continue
             try:
-                if standing.instance.active or not standing.instance.running:
-                    standing.instance = standing.fresh()
+                instance = standing.current()
+                if instance is None or instance.active or not instance.running:
+                    instance = standing.fresh()
             except Exception as error:
                 self._unable[one.id] = f"no instance could be made: {error!r}"
                 self._loop.soon()
@@ -261,8 +277,8 @@ class Activation:
                 self._loop.soon()
                 continue
             tenure = Tenure(
-                one, loaded[one.id], standing.name, standing.kind, self.tools, standing.instance,
-                self._fresh(one.id), self._ended, self._cannot,
+                one, loaded[one.id], standing.name, standing.kind, self.tools, instance,
+                partial(self._fresh, one.id), self._ended, self._cannot,
             )  # fmt: skip
             tenure.read_first = newest
             tenure.alone = self._alone.pop(one.id, 0)
@@ -275,13 +291,8 @@ class Activation:
             if not tenure.over:
                 self._on_active(tenure)
 
-    def _fresh(self, scheduler_id: int) -> Callable[[], Clustered]:
-        def make() -> Clustered:
-            standing = self.standing[scheduler_id]  # another one since a reconfiguration
-            standing.instance = standing.fresh()
-            return standing.instance
-
-        return make
+    def _fresh(self, scheduler_id: int) -> Clustered:
+        return self.standing[scheduler_id].fresh()  # as it is configured then, not as it was when its term began
 
     # -- what tenures say -------------------------------------------------------------------------------------------
 
@@ -318,10 +329,10 @@ class Activation:
 
     def _put_fresh(self, standing: Standing | None, tenure: Tenure) -> None:
         """After a term the instance that stands by is a fresh one: attributes of the old may be dirty."""
-        if standing is None or standing.instance is not tenure.scheduler:
+        if standing is None or standing.current() is not tenure.scheduler:
             return
         try:
-            standing.instance = standing.fresh()
+            standing.fresh()
         except NotConfigured:
             pass  # the incarnation was over before its removal had been carried out here
         except Exception as error:

@@ -28,7 +28,7 @@ from ..db.errors import BadData
 from ..db.in_memory import open_in_memory
 from ..db.task_states import Result, State
 from ..schedulers.base import Clustered
-from .activation import Activation, Standing
+from .activation import Activation, Standing, in_place
 from .alarms import Alarms
 from .clock import DatabaseClock
 from .committer import Committer
@@ -324,9 +324,7 @@ class Rehearsal:
         try:
             with self._around():
                 standing = {
-                    i: Standing(
-                        i, name, "scheduler", "rehearsed", self._new(name, make), partial(self._new, name, make)
-                    )
+                    i: Standing(i, name, "scheduler", "rehearsed", *in_place(partial(self._new, name, make)))
                     for i, (name, make) in self._makers.items()
                 }
                 master.begin(standing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Setup:
 
     wanted: dict[tuple[str, str], Wanted] = field(default_factory=dict)
     instances: dict[tuple[str, str], Clustered] = field(default_factory=dict)
+    kept: set[tuple[str, str]] = field(default_factory=set)
+    """those that are as they were in the setup before, whose instances go on"""
 
 
 class Master:
@@ -322,12 +325,14 @@ class Master:
             )
             setup.wanted[key] = old.wanted[key] if same else one
             setup.instances[key] = was if was is not None and same else instance
+            if same:
+                setup.kept.add(key)
         if not faults:
             faults = faults_among(config, setup.instances)
         if faults:
             raise ConfigError(faults)
         for key, instance in setup.instances.items():
-            if instance is not old.instances.get(key):
+            if key not in setup.kept:
                 try:
                     self._equip(instance)
                 except Exception as error:  # tried again, with another instance, when it is to be activated here
@@ -347,9 +352,11 @@ class Master:
 
     def _standing(self) -> Iterable[Standing]:
         for key, one in self._setup.wanted.items():
-            yield Standing(
-                self._registered[key], one.name, one.kind, one.digest, self._setup.instances[key], self._fresh(key)
-            )
+            current = partial(self._current, key)
+            yield Standing(self._registered[key], one.name, one.kind, one.digest, current, self._fresh(key))
+
+    def _current(self, key: tuple[str, str]) -> Clustered | None:
+        return self._setup.instances.get(key)
 
     def _fresh(self, key: tuple[str, str]) -> Callable[[], Clustered]:
         """Makes another instance of the scheduler as it is configured then; the last one's service ends."""
@@ -465,13 +472,22 @@ class Master:
         setup = await self._make(new, self._setup)
         lines = [*difference.lines(), *self._restart_lines(difference, new)]
         if not apply:
-            for key, instance in setup.instances.items():
-                if instance is not self._setup.instances.get(key):
-                    self._end_service(instance)
+            self._unmake(setup)
             return {"lines": lines}
-        await self._apply(self._catalogue.as_imported(new), setup)
+        try:
+            await self._apply(self._catalogue.as_imported(new), setup)
+        except BaseException:
+            if self._setup is not setup:
+                self._unmake(setup)
+            raise
         self.log.info("reconfigured: {n} differences", n=len(lines))
         return {"lines": lines}
+
+    def _unmake(self, setup: Setup) -> None:
+        """What was made for a configuration that does not come into force."""
+        for key, instance in setup.instances.items():
+            if key not in setup.kept:
+                self._end_service(instance)
 
     def _restart_lines(self, difference: Difference, new: MasterConfig) -> list[str]:
         lines = [
@@ -485,7 +501,7 @@ class Master:
 
     async def _apply(self, new: MasterConfig, setup: Setup) -> None:
         old_setup, old_ids = self._setup, dict(self._registered)
-        changed = [k for k in setup.instances if setup.instances[k] is not old_setup.instances.get(k)]
+        changed = [k for k in setup.instances if k not in setup.kept]
         removed = [k for k in old_setup.instances if k not in setup.instances]
         incarnation = self._incarnation
         if incarnation is None:
@@ -498,6 +514,8 @@ class Master:
             self._registered = {**old_ids, **{key: row.id for key, row in registered.items()}}
         if new.log.level != self.config.log.level:
             set_level(new.log.level)
+        for key in setup.kept:  # a fresh one may have been put in its place while the file was being read
+            setup.instances[key] = old_setup.instances[key]
         self._setup, self.config = setup, new
         ids = self._registered
         for key in removed:

@@ -19,7 +19,7 @@ from locum.db.builders import register_builders
 from locum.db.database import Database, HostClocks
 from locum.db.errors import DatabaseAway
 from locum.db.urls import DatabaseUrl
-from locum.master.activation import Activation, Standing
+from locum.master.activation import Activation, Standing, in_place
 from locum.master.alarms import Alarms
 from locum.master.changes import validated
 from locum.master.clock import DatabaseClock
@@ -177,11 +177,12 @@ class Bench:
         return self.made[-1]
 
     def _standing(self) -> Standing:
-        instance = self._fresh()
+        current, fresh = in_place(self._fresh)
+        instance = current()
         key = ("scheduler", instance.name)
         row = self.db.write(holding.register, [(*key, type(instance).__name__)])[key]
         self.id = row.id
-        return Standing(row.id, instance.name, "scheduler", "d", instance, self._fresh)
+        return Standing(row.id, instance.name, "scheduler", "d", current, fresh)
 
     def die(self) -> None:
         """The master is killed: it writes nothing more, and is found to be lost."""

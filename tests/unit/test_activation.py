@@ -57,13 +57,15 @@ def test_a_lapse_that_follows_a_removal_makes_no_new_instance_and_no_noise(error
 
         instance: Any = SimpleNamespace(active=False)
         activation = Activation(Clock(), nothing, membership, nothing, lambda: None, lambda tenure: None)
-        activation.standing = {7: Standing(7, "quick", "scheduler", "digest", instance, fresh)}
+        activation.standing = {
+            7: Standing(7, "quick", "scheduler", "digest", lambda instance=instance: instance, fresh)
+        }
         tenure: Any = SimpleNamespace(id=7, scheduler=instance, close=lambda why: succeed(None))
         activation.tenures[7] = tenure
         activation.abandon("its lease is over")
         assert [line for line in told if not any(line in text for text in errors)] == []
         assert bool(errors) == bool(told)
-        assert not activation.tenures and activation.standing[7].instance is instance
+        assert not activation.tenures
 
 
 @pytest.fixture
