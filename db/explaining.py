@@ -114,7 +114,7 @@ _OF_CAUSE = Statement(
 _ONE = Statement(_ORIGIN + " WHERE b.id = :id")
 _AT_TICK = Statement(_ORIGIN + " WHERE b.scheduler_id = :id AND b.due_at = :due")
 _BY_FINISH = Statement(_ORIGIN + " WHERE b.finished_number = :number")
-_NEWEST_OF = Statement(_ORIGIN + " WHERE b.scheduler_id = :id ORDER BY b.id DESC LIMIT 1")
+_NEWEST_OF = Statement(_ORIGIN + " WHERE b.scheduler_id = :id ORDER BY b.submitted_at DESC, b.id DESC LIMIT 1")
 _PENDING = Statement("SELECT scheduler_id, important FROM classifications WHERE change_number = :number")
 _PENDING_OF = Statement(
     "SELECT count(*) AS n, coalesce(sum(CASE WHEN important THEN 1 ELSE 0 END), 0) AS important FROM classifications"
@@ -168,7 +168,8 @@ _SCHEDULE_SKIPS_AT = Statement(
 )
 _AHEAD = Statement(
     "SELECT count(*) AS ahead FROM tasks t JOIN tasks mine ON mine.id = :id AND t.builder_id = mine.builder_id"
-    " WHERE t.state = 'queued' AND (t.priority > mine.priority OR (t.priority = mine.priority AND t.id < mine.id))"
+    " WHERE t.state = 'queued' AND (t.priority > mine.priority OR (t.priority = mine.priority"
+    " AND (t.submitted_at, t.id) < (mine.submitted_at, mine.id)))"
 )
 _ROOM = Statement(
     "SELECT b.max_parallel, (SELECT count(*) FROM tasks r WHERE r.builder_id = b.id"

@@ -70,15 +70,17 @@ _TASKS = (
     " t.properties_json FROM tasks t JOIN builders b ON b.id = t.builder_id LEFT JOIN buildsets s ON s.id = t.buildset_id"
 )
 _TASKS_BY_ID = Statement(_TASKS + " JOIN {rows(id bigint)} AS r ON r.id = t.id ORDER BY t.id")
-_NEWEST_TASKS = Statement(_TASKS + " ORDER BY t.id DESC LIMIT :most")
+_NEWEST_TASKS = Statement(_TASKS + " ORDER BY t.submitted_at DESC, t.id DESC LIMIT :most")
 _TASKS_OF_BUILDSET = Statement(_TASKS + " WHERE t.buildset_id = :buildset ORDER BY t.id DESC LIMIT :most")
-_TASKS_OF_BUILDER = Statement(_TASKS + " WHERE t.builder_id = :builder ORDER BY t.id DESC LIMIT :most")
+_TASKS_OF_BUILDER = Statement(
+    _TASKS + " WHERE t.builder_id = :builder ORDER BY t.submitted_at DESC, t.id DESC LIMIT :most"
+)
 _BUILDSETS = (
     "SELECT s.id, s.scheduler, s.reason, s.external_id, s.submitted_at, s.completed_at, s.result, s.parent_json,"
     " s.properties_json FROM buildsets s"
 )
 _BUILDSETS_BY_ID = Statement(_BUILDSETS + " JOIN {rows(id bigint)} AS r ON r.id = s.id ORDER BY s.id")
-_NEWEST_BUILDSETS = Statement(_BUILDSETS + " ORDER BY s.id DESC LIMIT :most")
+_NEWEST_BUILDSETS = Statement(_BUILDSETS + " ORDER BY s.submitted_at DESC, s.id DESC LIMIT :most")
 _CHANGES_OF = Statement(
     "SELECT c.buildset_id, c.change_number FROM buildset_changes c JOIN {rows(id bigint)} AS r ON r.id = c.buildset_id"
     " ORDER BY c.change_number"

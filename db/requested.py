@@ -61,8 +61,7 @@ _COLUMNS = (
     " FROM buildsets"
 )
 _NEWEST = Statement(
-    _COLUMNS + " WHERE (:scheduler IS NULL OR scheduler = :scheduler) AND (:below IS NULL OR id < :below)"
-    " ORDER BY id DESC LIMIT :most"
+    _COLUMNS + " WHERE :scheduler IS NULL OR scheduler = :scheduler ORDER BY submitted_at DESC, id DESC LIMIT :most"
 )
 _BY_ID = Statement(_COLUMNS + " WHERE id = :id")
 _CHANGES = Statement(
@@ -81,9 +80,9 @@ _TASKS = Statement(
 )
 
 
-def newest(conn: Connection, most: int, scheduler: str | None = None, below: int | None = None) -> list[BuildsetLine]:
-    """The newest buildsets, newest first; ``below`` an id, for the next page."""
-    return _whole(conn, _NEWEST(conn, scheduler=scheduler, below=below, most=most).all())
+def newest(conn: Connection, most: int, scheduler: str | None = None) -> list[BuildsetLine]:
+    """The newest buildsets, newest first; by time, as each master hands out ids of its own blocks."""
+    return _whole(conn, _NEWEST(conn, scheduler=scheduler, most=most).all())
 
 
 def one(conn: Connection, buildset_id: int) -> BuildsetLine:

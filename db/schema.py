@@ -241,6 +241,7 @@ buildsets = Table(
 )
 # A tick makes one buildset, whatever goes wrong (promise P4).
 Index("buildsets_one_per_tick", buildsets.c.scheduler_id, buildsets.c.due_at, unique=True)
+Index("buildsets_by_submission", buildsets.c.submitted_at, buildsets.c.id)
 Index(
     "buildsets_by_finish",
     buildsets.c.finished_number,
@@ -296,6 +297,7 @@ Index(
     "tasks_waiting",
     tasks.c.builder_id,
     tasks.c.priority.desc(),
+    tasks.c.submitted_at,
     tasks.c.id,
     postgresql_where=tasks.c.state == "queued",
     sqlite_where=tasks.c.state == "queued",
@@ -307,6 +309,7 @@ Index(
     postgresql_where=tasks.c.incarnation.is_not(None),
     sqlite_where=tasks.c.incarnation.is_not(None),
 )
+Index("tasks_by_submission", tasks.c.submitted_at, tasks.c.id)
 Index("tasks_by_builder_state", tasks.c.builder_id, tasks.c.state)
 Index("tasks_by_buildset", tasks.c.buildset_id)
 

@@ -96,7 +96,7 @@ def listing(
     most: int = 50,
 ) -> list[TaskLine]:
     """The newest tasks, at most ``most``, of one buildset, of one builder, in some states; each filter may be left out."""
-    query = _LINES.order_by(tasks.c.id.desc()).limit(most)
+    query = _LINES.order_by(tasks.c.submitted_at.desc(), tasks.c.id.desc()).limit(most)
     if buildset is not None:
         query = query.where(tasks.c.buildset_id == buildset)
     if builder is not None:

@@ -185,17 +185,19 @@ _EXECUTING = Statement(
     "SELECT t.builder_id, count(*) FROM tasks t JOIN {rows(id bigint)} AS r ON r.id = t.builder_id"
     f" WHERE t.state IN ({_RUNNING}) GROUP BY t.builder_id"
 )
-# Of each builder as many as it has room for; a queue of any length costs its first few rows.
+# Of each builder as many as it has room for; a queue of any length costs its first few rows. Ids are handed out in blocks, so
+# it is the time that tells who came first.
 _CANDIDATES_POSTGRESQL = Statement(
     "SELECT t.id FROM {rows(id bigint, room bigint)} AS r CROSS JOIN LATERAL"
-    " (SELECT q.id, q.priority FROM tasks q WHERE q.builder_id = r.id AND q.state = 'queued'"
-    " ORDER BY q.priority DESC, q.id LIMIT r.room) AS t ORDER BY t.priority DESC, t.id LIMIT :most"
+    " (SELECT q.id, q.priority, q.submitted_at FROM tasks q WHERE q.builder_id = r.id AND q.state = 'queued'"
+    " ORDER BY q.priority DESC, q.submitted_at, q.id LIMIT r.room) AS t"
+    " ORDER BY t.priority DESC, t.submitted_at, t.id LIMIT :most"
 )
 _CANDIDATES_SQLITE = Statement(
-    "SELECT id FROM (SELECT t.id, t.priority, r.room, row_number() OVER"
-    " (PARTITION BY t.builder_id ORDER BY t.priority DESC, t.id) AS place"
+    "SELECT id FROM (SELECT t.id, t.priority, t.submitted_at, r.room, row_number() OVER"
+    " (PARTITION BY t.builder_id ORDER BY t.priority DESC, t.submitted_at, t.id) AS place"
     " FROM {rows(id bigint, room bigint)} AS r JOIN tasks t ON t.builder_id = r.id AND t.state = 'queued') AS q"
-    " WHERE place <= room ORDER BY priority DESC, id LIMIT :most"
+    " WHERE place <= room ORDER BY priority DESC, submitted_at, id LIMIT :most"
 )
 _LOCK_QUEUED = Statement(
     "SELECT s.id FROM tasks s JOIN {rows(id bigint)} AS r ON r.id = s.id WHERE s.state = 'queued' ORDER BY s.id {skip_locked_s}"

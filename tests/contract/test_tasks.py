@@ -82,6 +82,15 @@ def test_tasks_are_claimed_by_priority_then_age_across_builders(db):
     assert [t.id for t in claim(db, me, unit, lint)] == [young]
 
 
+def test_the_age_of_a_task_is_its_time_not_its_id(db):
+    """Each master hands out ids of blocks of its own."""
+    me, unit = join(db, "me"), builder(db, "unit")
+    ids = [buildset(db, [unit])[1][0] for _ in range(3)]
+    late = f"UPDATE tasks SET submitted_at = submitted_at + 1000000 WHERE id = {ids[0]}"
+    execute(db, late)
+    assert [t.id for t in claim(db, me, unit, most=2)] == ids[1:]
+
+
 def test_only_the_asked_builders_tasks_are_claimed(db):
     me, unit, lint = join(db, "me"), builder(db, "unit"), builder(db, "lint")
     buildset(db, [unit, lint])

@@ -81,6 +81,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("finished_number IS NOT NULL"),
     )
     op.create_index("buildsets_one_per_tick", "buildsets", ["scheduler_id", "due_at"], unique=True)
+    op.create_index("buildsets_by_submission", "buildsets", ["submitted_at", "id"], unique=False)
     op.create_table(
         "changes",
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -233,6 +234,7 @@ def upgrade() -> None:
     )
     op.create_index("tasks_by_builder_state", "tasks", ["builder_id", "state"], unique=False)
     op.create_index("tasks_by_buildset", "tasks", ["buildset_id"], unique=False)
+    op.create_index("tasks_by_submission", "tasks", ["submitted_at", "id"], unique=False)
     op.create_index(
         "tasks_by_runner",
         "tasks",
@@ -244,7 +246,7 @@ def upgrade() -> None:
     op.create_index(
         "tasks_waiting",
         "tasks",
-        ["builder_id", sa.literal_column("priority DESC"), "id"],
+        ["builder_id", sa.literal_column("priority DESC"), "submitted_at", "id"],
         unique=False,
         postgresql_where=sa.text("state = 'queued'"),
         sqlite_where=sa.text("state = 'queued'"),
