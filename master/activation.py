@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ FALLBACK_S = 5.0
 RETRY_S = 0.5
 SECOND_PASS_S = 0.1
 CLOSE_S = 0.3
+NAMES_TOLD = 10
 SAVE_S = 4.0
 PAUSE_FIRST_S, PAUSE_LONGEST_S = 2.0, 300.0
 
@@ -236,6 +237,7 @@ class Activation:
             if self._stopping or self._membership.over:
                 return
             coming = self._take_some(parts)  # the database works at it while these are activated
+            self._tell_taken(taken)
             # Those that once blocked a master come last, when everything else is served.
             self._begin([t for t in taken if not t.blocked], loaded, newest)
             self._begin([t for t in taken if t.blocked], loaded, newest)
@@ -251,6 +253,13 @@ class Activation:
             return None
         self._busy_since_beat = True
         return self._remote.write(_take_and_load, self._me, parts.pop(0), self._why)
+
+    def _tell_taken(self, taken: Sequence[holding.Taken]) -> None:
+        names = [self.standing[one.id].name for one in taken if one.id in self.standing]
+        if names:
+            more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+            what = ", ".join(names[:NAMES_TOLD]) + more
+            self.log.info("takes {n} scheduler(s): {what} ({why})", n=len(names), what=what, why=self._why)
 
     def _begin(self, taken: list[holding.Taken], loaded: dict[int, holding.Loaded], newest: int) -> None:
         self.tools.changes.begin(newest)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..db.messages import Message
 from ..schedulers.base import BaseScheduler, answered
+from ..schedulers.calendar import Calendar
 from ..schedulers.force import ForceScheduler
 from ..schedulers.parameters import CollectedValidationError
 from ..schedulers.try_jobs import BadJob, job_of
@@ -38,6 +39,8 @@ async def _operate(scheduler: Any, operation: str, body: Mapping[str, Any]) -> M
         return {
             "error": f"{scheduler.name!r} is a {kind}, which has no times of its own; 'locum force' asks for a buildset"
         }
+    if isinstance(scheduler, Calendar) and "schedule" not in body:
+        return {"error": f"{scheduler.name!r} serves stored schedules; write 'locum schedule', and which of them"}
     answer: Mapping[str, Any] = await answered(method(**body))
     return answer
 

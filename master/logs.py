@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 import txaio
 from twisted.logger import LogLevel, formatEvent, globalLogBeginner
 
+# A change's comment may be in an error's text: no line of its own and no colour for whoever reads the log in a terminal.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TXAIO: Any = txaio  # half of its names come into being when a framework is chosen, so no type can be known
 
 
@@ -66,7 +69,8 @@ def _text(event: dict[str, Any]) -> str:
 
 
 def _human_line(event: dict[str, Any]) -> str:
-    return f"{_time(event)} {_level(event):<5} {_text(event)}"
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _text(event)).rstrip("\n").replace("\n", "\n  ")
+    return f"{_time(event)} {_level(event):<5} {text}"
 
 
 def _json_line(event: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredLock, succeed
 
 from .. import __version__
-from ..config import ConfigError, Difference, MasterConfig, Secret, compare, load
+from ..config import ConfigError, MasterConfig, Secret, compare, load
 from ..db import members, orders, upgrading
 from ..db.database import Database
 from ..db.errors import BadData, DatabaseAway, DatabaseError, OutcomeUnknown
@@ -73,7 +73,7 @@ class Master:
         on_end: Callable[[int], None] = lambda code: None,
         threads: bool = True,
     ) -> None:
-        self.config = config
+        self.config = self._began_with = config
         self.name = name
         self._surroundings = surroundings
         self._environ = environ
@@ -470,7 +470,7 @@ class Master:
         new: MasterConfig = await self._surroundings.in_thread(self._read_config)
         difference = compare(self.config, new)
         setup = await self._make(new, self._setup)
-        lines = [*difference.lines(), *self._restart_lines(difference, new)]
+        lines = [*difference.lines(), *self._restart_lines(new)]
         if not apply:
             self._unmake(setup)
             return {"lines": lines}
@@ -489,10 +489,10 @@ class Master:
             if key not in setup.kept:
                 self._end_service(instance)
 
-    def _restart_lines(self, difference: Difference, new: MasterConfig) -> list[str]:
+    def _restart_lines(self, new: MasterConfig) -> list[str]:
         lines = [
             f"{setting.name}: restart needed"
-            for setting in difference.settings
+            for setting in compare(self._began_with, new).settings  # not with the file as it was last read
             if not setting.name.startswith(LIVE_SETTINGS) or setting.name in RESTART_SETTINGS
         ]
         return lines + [

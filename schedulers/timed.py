@@ -165,7 +165,7 @@ class Timed(Overlapping):
         times = due_times(self.rule(self._anchor), first - 1, last, MOST_AT_ONCE + 1)
         if len(times) > MOST_AT_ONCE:
             return {"error": f"that is more than {MOST_AT_ONCE} times; backfill a shorter time"}
-        served = set(await self.master.ticks_served(first, last)).union(self._waiting)
+        served = {*await self.master.ticks_served(first, last), *(t for t in self._waiting if first <= t <= last)}
 
         async def serve_all() -> None:
             for nominal in times:

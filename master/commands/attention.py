@@ -12,6 +12,8 @@ from .output import span
 CLOCK_OFFSET_LIMIT_US = 1_000_000
 REMOVED = "it was taken out of"
 """How the last reason begins in a scheduler's ownership when it was taken out of the configuration on purpose."""
+UNABLE = "it could not be activated"
+"""And when a master took it and had to give it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,10 @@ def _unheld(cluster: Cluster, acting: Iterable[MasterLine]) -> list[Need]:
     found = []
     for line in cluster.schedulers:
         if not line.enabled or line.held:
+            continue
+        if (line.unheld_why or "").startswith(UNABLE) and line.digests:  # said at once: each new try would put it off
+            cure = "mend that; it is tried again every few minutes at the latest"
+            found.append(Need(_named(line), f"{line.unheld_why}", cure))
             continue
         since = max(line.unheld_since or 0, began)
         if cluster.now - since <= lease_us:

@@ -186,6 +186,15 @@ def test_builders_and_lease_change_live(cluster: Make) -> None:
     assert any("pool_size" in line and "restart" in line for line in lines)
     assert "cluster.crash_hint: restart needed" in lines
     assert not any("lease" in line and "restart" in line for line in lines)
+    c.configure(
+        "m1",
+        cluster={"lease": "9s", "heartbeat": "400ms"},
+        builders=single(("unit", "new")),
+        schedulers=[branch("quick", builderNames=["unit", "new"])],
+        database={"url": c.url},
+    )
+    lines = c.json("reconfig")["masters"]["m1"]["lines"]
+    assert not any("restart" in line for line in lines)  # it is put back to what the process began with
     c.until(lambda: c.up()["m1"].lease_left > 6_000_000, "the longer lease is in force")
     c.wait_held("quick")
     c.add_changes(["r0"])

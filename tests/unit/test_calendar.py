@@ -10,6 +10,7 @@ from locum.db import orders, schedules
 from locum.db.errors import DatabaseAway
 from locum.db.naming import NotFound, Refused
 from locum.master import configuring, stored_schedules
+from locum.master.answering import _operate
 from locum.master.schedules import Plan, Schedules, StartBuildset
 from locum.schedulers.calendar import Calendar
 from locum.schedulers.recurrence import (
@@ -20,6 +21,7 @@ from locum.schedulers.recurrence import (
     ScheduleNow,
     ScheduleOnce,
 )
+from twisted.internet.defer import Deferred
 
 BEGAN = datetime(2026, 1, 5, tzinfo=UTC)
 
@@ -502,3 +504,12 @@ def test_its_name_is_not_anothers_unless_it_is_left_out(tmp_path):
     assert checked(tmp_path, ", calendar: false") == []
     config = configuration.load(tmp_path / "master.yaml", {})
     assert configuring.built_in(config) == []
+
+
+def test_asked_by_the_other_commands_verb_it_says_where_schedules_are_run(scene):
+    answer = []
+    Deferred.fromCoroutine(_operate(scene.bench.scheduler, "runNow", {})).addCallback(answer.append)
+    Deferred.fromCoroutine(_operate(scene.bench.scheduler, "backfill", {"first": 0, "last": 1})).addCallback(
+        answer.append
+    )
+    assert len(answer) == 2 and all("write 'locum schedule'" in one["error"] for one in answer)

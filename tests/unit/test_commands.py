@@ -149,6 +149,16 @@ def test_a_scheduler_that_was_removed_on_purpose_needs_nobody(db):
     assert needs(db.read(listings.cluster)) == []
 
 
+def test_a_scheduler_that_could_not_be_activated_needs_a_person_at_once_and_the_reason_is_said(db):
+    (quick,) = registered(db, "quick")
+    joined(db, "m1", lease_s=10)
+    standing_by(db, "m1", quick)
+    why = "it could not be activated: RuntimeError: no such host"
+    execute(db, "INSERT INTO ownership (scheduler_id, term, since, why) VALUES (:i, 1, 1, :why)", i=quick, why=why)
+    (need,) = needs(db.read(listings.cluster))
+    assert need.about == "scheduler 'quick'" and need.what == why
+
+
 # -- schedulers
 
 

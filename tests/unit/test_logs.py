@@ -42,6 +42,15 @@ def test_lines_for_people_have_time_level_and_text():
     assert "a {brace} and" in lines[0]
 
 
+def test_a_strangers_text_makes_no_line_of_its_own_and_no_colour():
+    program = PROGRAM.replace(
+        "a {brace} and\\nanother line", "x\\n2026-11-22T17:00:00.000Z info  master evil is up\\x1b[31m\\r\\x9b"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "human", "error"], capture_output=True, text=True, timeout=60)
+    (line,) = [line for line in done.stdout.splitlines() if "evil" in line]
+    assert line == "  2026-11-22T17:00:00.000Z info  master evil is up\\x1b[31m\\x0d\\x9b"
+
+
 def test_json_lines_are_one_object_each_whatever_the_text():
     lines = [json.loads(line) for line in said("json", "warn")]
     assert [line["level"] for line in lines] == ["warn", "error"]

@@ -172,6 +172,15 @@ def test_backfilled_times_run_one_after_another_unless_overlap_is_allowed(bench)
     assert again == {"buildsets": [], "waiting": 0, "served_before": 4}
 
 
+def test_a_backfill_counts_only_what_was_served_of_its_own_times(bench):
+    b = bench(periodic(overlap="skip"))
+    b.advance(65)
+    assert ask(b, "backfill", first=BEGAN_US, last=BEGAN_US + 30 * 10**6)["waiting"] == 3
+    other = ask(b, "backfill", first=BEGAN_US + 40 * 10**6, last=BEGAN_US + 50 * 10**6)
+    assert other == {"buildsets": [], "waiting": 2, "served_before": 0}
+    assert ask(b, "backfill", first=BEGAN_US + 40 * 10**6, last=BEGAN_US + 50 * 10**6)["served_before"] == 2
+
+
 def test_a_backfill_of_too_much_is_refused_whole(bench):
     b = bench(lambda: Periodic("often", ["unit"], periodicBuildTimer=1))
     b.freeze(1500)
