@@ -114,6 +114,7 @@ _TAKE = Statement(
 _RETAKE = Statement(
     "UPDATE schedulers SET term = term + 1, active_since = {now}"
     " WHERE id IN (SELECT id FROM {rows(id bigint)} AS r) AND incarnation = :incarnation AND enabled"
+    " AND EXISTS (SELECT 1 FROM masters m WHERE m.incarnation = :incarnation AND m.state IN ('up', 'stopping'))"
     " RETURNING id, term, change_cursor, finished_cursor, active_since, enabled_at, blocked"
 )
 _RELEASE = Statement(
@@ -198,7 +199,7 @@ def take(conn: Connection, incarnation: str, ids: Sequence[int], why: str) -> li
 
 
 def retake(conn: Connection, incarnation: str, ids: Sequence[int], why: str) -> list[Taken]:
-    """Raise the terms of those of ``ids`` that ``incarnation`` still holds; waits for whatever transaction locks them.
+    """Raise the terms of those of ``ids`` that ``incarnation`` still holds, if it is not over; waits for whatever locks them.
 
     Nothing that was prepared under the old terms can commit afterwards.
     """

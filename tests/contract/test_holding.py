@@ -154,6 +154,18 @@ def test_retaking_raises_the_terms_of_what_is_still_held_and_of_nothing_else(db)
     assert history(db, mine)[-1] == (2, "m1", "its outcome was unknown")
 
 
+def test_an_incarnation_that_is_over_retakes_nothing(db):
+    """It was said to have ended while its sessions were cut, say: others may take, and its turns are fenced as before."""
+    (s,) = registered(db, "s")
+    joined(db, "m1"), joined(db, "m2")
+    term = taken(db, "m1", s)[s]
+    lose(db, "m1")
+    assert db.write(holding.retake, "m1", [s], "its outcome was unknown") == []
+    assert row(db, s)[:2] == ("m1", term)
+    assert taken(db, "m2", s) == {s: term + 1}
+    assert db.write(holding.retake, "m1", [s], "its outcome was unknown") == []
+
+
 def test_a_late_release_leaves_the_new_owner_alone(db):
     """Defect 18: a late release removed the new owner's claim."""
     (s,) = registered(db, "s")
