@@ -201,7 +201,7 @@ _UNHELD = (
 )
 _TROUBLE = (
     "SELECT s.id, t.value_json FROM scheduler_state t JOIN schedulers s ON s.id = t.scheduler_id"
-    " WHERE s.kind = 'change_source' AND t.key = 'status'"
+    " WHERE (s.kind = 'change_source' AND t.key = 'status' OR s.type = 'Try_Userpass' AND t.key = 'listening')"
 )
 _GROUP = " GROUP BY s.id"
 _EVERY = {

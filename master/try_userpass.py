@@ -25,6 +25,7 @@ from .surroundings import Surroundings
 
 _JOBS = "jobs"
 _JOBS_KEPT = 500
+_LISTENING = "listening"
 LISTEN_AGAIN_S = 1.0
 
 
@@ -62,6 +63,7 @@ class Try_Userpass(TryBase):
             raise ValueError("userpass: it is required with a port: nobody could send anything")
         self._loop: Loop | None = None
         self._listening: Any = None
+        self._trouble: str | None = None
 
     def equip(self, surroundings: Surroundings, base_dir: Path) -> None:
         """Called once by the master, right after construction."""
@@ -90,10 +92,25 @@ class Try_Userpass(TryBase):
         if self._listening is not None:
             return
         site = http_site(self)
+        trouble = ""
         try:
             self._listening = self.surroundings.reactor.listenTCP(self.port, site, interface=self.interface)
         except CannotListenError as error:
-            self.log.warn("scheduler {name} cannot listen yet: {error}", name=self.name, error=error)
+            trouble = f"it cannot listen yet: {error}"
+        if trouble != self._trouble:
+            await self._tell(trouble)
+
+    async def _tell(self, trouble: str) -> None:
+        """In the log and for ``locum status``, once: it is tried again every second."""
+        if trouble:
+            self.log.warn("scheduler {name}: {trouble}", name=self.name, trouble=trouble)
+        try:
+            async with self.turn():
+                if trouble or await self.getState(_LISTENING, None):
+                    await self.setState(_LISTENING, {"ok": not trouble, "text": trouble})
+        except NotActive:
+            return  # another instance goes on
+        self._trouble = trouble
 
     def knows(self, user: bytes, password: bytes) -> bool:
         """Whether that is one of its users. Takes as long for a wrong name as for a wrong password."""

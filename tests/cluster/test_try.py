@@ -203,3 +203,18 @@ def test_the_maildir_is_served_by_whoever_is_active(cluster: Make, tmp_path: Pat
             c.kill(holder)
         c.until(lambda n=number: len(c.rows("SELECT 1 FROM buildsets")) == n + 1, "one more buildset")
     c.until(lambda: len(list((tmp_path / "jobs" / "cur").iterdir())) == 3, "all are put away")
+
+
+def test_a_port_that_somebody_else_has_is_shown_and_taken_when_it_is_free(cluster: Make) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        by_http = {"type": "Try_Userpass", "name": "http", "builderNames": ["unit"], "port": port}
+        c = cluster(**configuration({**by_http, "userpass": {"ann": "secret"}}))
+        c.start("m1")
+        c.wait_held("http")
+        c.until(lambda: "cannot listen" in (c.line("http").trouble or ""), "the trouble is shown")
+        assert c.log("m1").count("cannot listen yet") == 1
+    c.until(lambda: c.line("http").trouble is None, "it listens")
+    assert post(port, {"comment": "now"})[0] == 201
