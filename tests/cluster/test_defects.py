@@ -1,11 +1,9 @@
-"""The 21 defects of the best-known peer, a test named after each; its sentence is the test's first line.
-
-14, and those parts of 19 and 20 that concern triggers, wait for schedulers that are triggered.
-"""
+"""The 21 defects of the best-known peer, a test named after each; its sentence is the test's first line."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import signal
 import sqlite3
 import time
@@ -17,8 +15,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
-from locum.schedulers.cron import CronRule
-from locum.schedulers.grid import due_times
+from locum.schedulers import Nightly, NightlyTriggerable, Triggerable
 from locum.tests.support import hostile, truth
 from locum.tests.support.cluster import Cluster, branch, periodic, single
 
@@ -208,21 +205,29 @@ def test_07_a_crash_before_pending_changes_were_flushed_built_them_twice(cluster
     truth.every_change_once(c, "stable", revisions)
 
 
-def test_08_daily_jobs_fired_twice_in_autumn_and_an_hour_late_in_spring() -> None:
+@pytest.mark.parametrize(
+    ("day", "fires_at"),
+    [
+        ("2026-10-25", "2026-10-25T02:30:00+02:00"),  # 02:30 comes twice: the first time only
+        ("2026-03-29", "2026-03-29T03:00:00+02:00"),  # 02:30 does not come: the moment at which the clock jumps over it
+    ],
+    ids=["autumn", "spring"],
+)
+def test_08_daily_jobs_fired_twice_in_autumn_and_an_hour_late_in_spring(
+    bench: Callable[..., Any], day: str, fires_at: str
+) -> None:
     """Daily jobs fired twice in autumn, an hour late in spring."""
     zone = ZoneInfo("Europe/Berlin")
-    rule = CronRule.from_nightly(hour=2, minute=30, timezone="Europe/Berlin")
-
-    def fires(year: int, month: int, day: int) -> list[datetime]:
-        start = datetime(year, month, day, tzinfo=zone)
-        first = int(start.timestamp()) * 1_000_000
-        found = due_times(rule, first - 1, first + 24 * 3_600_000_000, 10)
-        return [datetime.fromtimestamp(us / 1e6, UTC).astimezone(zone) for us in found]
-
-    (autumn,) = fires(2026, 10, 25)  # 02:30 comes twice
-    assert (autumn.hour, autumn.minute, autumn.fold) == (2, 30, 0)
-    (spring,) = fires(2026, 3, 29)  # 02:30 does not come; the first moment after it that does
-    assert spring.hour == 3 and spring.minute in (0, 30)
+    start = datetime.fromisoformat(day).replace(tzinfo=zone)
+    b = bench(lambda: Nightly("daily", ["unit"], hour=2, minute=30, timezone="Europe/Berlin"), at=start.isoformat())
+    for hour in range(1, 49):  # that day and the next, with a takeover in each hour, the repeated one too
+        b.to(hour * 3600 - 900)
+        b.fail_over()
+    found = [(built.due.astimezone(zone).isoformat(), built.at) for built in b.built]
+    on_time = datetime.fromisoformat(fires_at) - start.astimezone(UTC)
+    assert found[0] == (fires_at, on_time.total_seconds())
+    (following,) = found[1:]
+    assert following[0][11:16] == "02:30" and b.skips == []
 
 
 @on_postgresql
@@ -317,6 +322,34 @@ def test_13_what_could_only_fail_at_run_time_passed_the_check(tmp_path: Path, en
         assert c.wait("m1") == 1
 
 
+@on_sqlite
+def test_14_a_triggers_signature_differed_between_two_kinds(cluster: Make) -> None:
+    """A trigger's signature differed between two kinds."""
+    assert inspect.signature(Triggerable.trigger).parameters == inspect.signature(NightlyTriggerable.trigger).parameters
+    both = {"trigger": ["now", "tonight"], "set_properties": {"level": "high"}, "priority": 3}
+    c = cluster(
+        builders=[*single(), {"name": "asks", "steps": [both]}],
+        schedulers=[
+            branch("quick", builderNames=["asks"]),
+            {"type": "Triggerable", "name": "now", "builderNames": ["unit"]},
+            {"type": "NightlyTriggerable", "name": "tonight", "builderNames": ["unit"], "month": 1, "dayOfMonth": 1},
+        ],
+    )
+    c.start("m1")
+    c.wait_held("quick", "now", "tonight")
+    c.add_changes(["r0"])
+    c.until(lambda: _result(c, "quick"), "one step triggers both")
+    assert _result(c, "quick") == "success"
+    assert c.value("SELECT count(*) FROM buildsets WHERE scheduler = 'now'") == 1
+    assert c.value("SELECT count(*) FROM messages WHERE kind = 'trigger' AND answered_at IS NOT NULL") == 2
+
+
+def _result(c: Cluster, scheduler: str) -> Any:
+    """How the newest buildset of that scheduler ended; None: it has none, or it goes on."""
+    rows = c.rows("SELECT result FROM buildsets WHERE scheduler = :s ORDER BY id DESC", s=scheduler)
+    return rows[0][0] if rows else None
+
+
 @on_postgresql
 def test_15_a_callable_priority_crashed_timed_schedulers(cluster: Make) -> None:
     """A callable priority crashed timed schedulers."""
@@ -389,36 +422,59 @@ def test_18_a_late_release_removed_the_new_owners_claim(cluster: Make) -> None:
     assert c.held("quick") == held
 
 
+def _triggering(**deploy: Any) -> dict[str, Any]:
+    """A change sets off ``quick``, whose task triggers ``deploy``."""
+    step = {"trigger": ["deploy"], "set_properties": {"level": "high"}}
+    return {
+        "builders": [*single(), {"name": "asks", "steps": [step]}],
+        "schedulers": [
+            branch("quick", builderNames=["asks"]),
+            {"type": "Triggerable", "name": "deploy", "builderNames": ["unit"], **deploy},
+        ],
+    }
+
+
+@pytest.mark.parametrize("how", ["force", "trigger"])
 @on_sqlite
-def test_19_disabled_schedulers_still_obeyed_force(cluster: Make) -> None:
+def test_19_disabled_schedulers_still_obeyed_force_and_trigger(cluster: Make, how: str) -> None:
     """Disabled schedulers still obeyed force and trigger."""
-    c = cluster(**usual(branch("quick")))
+    c = cluster(**_triggering())
     c.start("m1")
-    c.wait_held("quick")
-    c.quick("scheduler", "disable", "quick", "--reason", "tired")
-    refused = c.quick("force", "quick", code=1)
-    assert "disabled" in refused.stderr
-    c.quick("scheduler", "enable", "quick")
-    c.wait_held("quick")
-    done = c.json("force", "quick", "--reason", "now")
-    assert c.rows("SELECT id, reason FROM buildsets") == [(done["buildset"], "now")]
+    c.wait_held("quick", "deploy")
+    c.quick("scheduler", "disable", "deploy", "--reason", "tired")
+    if how == "force":
+        assert "disabled" in c.quick("force", "deploy", code=1).stderr
+    else:
+        c.add_changes(["r0"])
+        c.until(lambda: _result(c, "quick"), "the step is told")
+        assert _result(c, "quick") == "failure"
+        (why,) = c.rows("SELECT why FROM steps WHERE state = 'failed'")
+        assert "deploy refused" in why[0] and "disabled (tired)" in why[0]
+    assert c.buildsets("deploy") == []
+    c.quick("scheduler", "enable", "deploy")
+    c.wait_held("deploy")
+    if how == "force":
+        c.json("force", "deploy", "--reason", "now")
+    else:
+        c.add_changes(["r1"])
+    c.until(lambda: len(c.buildsets("deploy")) == 1, "it obeys again, and what was refused does not come after all")
 
 
+@pytest.mark.parametrize("how", ["force", "trigger"])
 @on_postgresql
-def test_20_scheduler_properties_overrode_the_askers(cluster: Make) -> None:
-    """Scheduler properties overrode the trigger's (here: those of a person who forces)."""
-    c = cluster(**usual(branch("quick", properties={"level": "low", "kept": "yes"})))
+def test_20_scheduler_properties_overrode_the_triggers(cluster: Make, how: str) -> None:
+    """Scheduler properties overrode the trigger's, or those of a person who forces."""
+    c = cluster(**_triggering(properties={"level": "low", "kept": "yes"}))
     c.start("m1")
-    c.wait_held("quick")
-    c.quick("force", "quick", "--property", "level=high")
-    (found,) = c.json("buildset", "list")
+    c.wait_held("quick", "deploy")
+    if how == "force":
+        c.quick("force", "deploy", "--property", "level=high")
+    else:
+        c.add_changes(["r0"], properties={"level": "change"})
+    c.until(lambda: c.buildsets("deploy"), "it is asked")
+    (found,) = [b for b in c.json("buildset", "list") if b["scheduler"] == "deploy"]
     values = {name: value[0] if isinstance(value, list) else value for name, value in found["properties"].items()}
-    assert (values["level"], values["kept"], values["scheduler"]) == ("high", "yes", "quick")
-    c.add_changes(["r0"], properties={"level": "change"})
-    c.until(lambda: c.built("quick") == ["r0"], "a change is built")
-    newest = max(c.json("buildset", "list"), key=lambda b: b["id"])
-    value = newest["properties"]["level"]
-    assert (value[0] if isinstance(value, list) else value) == "change"
+    assert (values["level"], values["kept"], values["scheduler"]) == ("high", "yes", "deploy")
 
 
 @on_postgresql  # a SQLite file's tables cannot be locked one by one; test_outages has the file locked
