@@ -187,6 +187,15 @@ def test_a_trigger_that_is_disabled_while_it_waits_is_told_so(db, bench):
     bench(step, section("unit", trigger("deploy")))
 
 
+def test_a_step_is_shown_by_its_name(db, bench):
+    async def step(made):
+        (task,) = made.submit()
+        (ended,) = await made.ended(task)
+        assert ended.steps[0].name == "roll out"
+
+    bench(step, section("unit", StepSection("trigger", "roll out", schedulerNames=("nobody",))))
+
+
 def test_a_waiting_step_takes_up_no_room_and_goes_on_only_when_there_is_some(db, bench, tmp_path):
     """Else tasks that wait for tasks that wait for room would wait for ever."""
     mark = tmp_path / "release"

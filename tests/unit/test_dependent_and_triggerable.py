@@ -1,5 +1,7 @@
 """Schedulers that others set off: Dependent, Triggerable, NightlyTriggerable."""
 
+import json
+
 import pytest
 from locum.db.messages import Message
 from locum.master.answering import serving
@@ -224,6 +226,29 @@ def test_the_signature_is_the_same_for_both_kinds():
         == other
         == [*("self", "waited_for", "sourcestamps", "set_props", "parent_buildid", "parent_relationship", "priority")]
     )
+
+
+@pytest.mark.parametrize("make", [Triggerable, NightlyTriggerable])
+def test_every_argument_of_a_trigger_reaches_the_buildset(bench, make):
+    b = bench(lambda: make("t", ["unit"]))
+    asked(
+        b,
+        waited_for=True,
+        sourcestamps=[{"codebase": "", "revision": "r7"}],
+        set_props={"a": 1},
+        parent_buildid=77,
+        parent_relationship="because of",
+        priority=4,
+    )
+    b.advance(3600)
+    (built,) = b.built
+    assert (built.stamps[0]["revision"], built.properties["a"], built.priority) == ("r7", (1, "Trigger"), 4)
+    (row,) = b.sql("SELECT waited_for, parent_json FROM buildsets")
+    parent = json.loads(row.parent_json)
+    assert bool(row.waited_for) and (parent["parent_buildid"], parent["parent_relationship"]) == (77, "because of")
+    asked(b)
+    b.advance(3600)
+    assert not b.sql("SELECT waited_for FROM buildsets ORDER BY id")[1].waited_for
 
 
 def test_what_cannot_be_triggered_says_so(bench):

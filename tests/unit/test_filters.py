@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from locum.schedulers.bounded_re import MAX_TEXT, compile_bounded, matches
 from locum.schedulers.changes import Change
-from locum.schedulers.filters import NOT_GIVEN, ChangeFilter
+from locum.schedulers.filters import NOT_GIVEN, ChangeFilter, Conditions
 
 CASES = json.loads((Path(__file__).parent / "data" / "basic_cases.json").read_text())["change_filter"]
 CHANGE = Change(
@@ -84,6 +84,40 @@ def test_the_agreed_cases_hold(case):
 )
 def test_every_condition_must_hold_and_any_of_a_list(conditions, expected):
     assert ChangeFilter(**conditions).filter_change(CHANGE) is expected
+
+
+VALUES = {
+    "project": "shop",
+    "repository": "https://git.example.org/app.git",
+    "branch": "main",
+    "category": "code",
+    "codebase": "app",
+    "property": "push",
+    "files": "docs/index.md",
+}
+"""What a change has; it has no other file and no other property."""
+
+
+@pytest.mark.parametrize("condition", Conditions.__annotations__)
+def test_each_condition_lets_its_changes_through_and_no_others(condition):
+    attribute = condition.partition("_")[0]
+    value = VALUES[attribute]
+    texts = {name: value for name, value in VALUES.items() if name not in ("property", "files")}
+    change = Change(1, "ann", **texts, properties={"event": VALUES["property"]}, files=(VALUES["files"],))
+    if condition.endswith("_fn"):
+        wanted, others = value.__eq__, "other".__eq__
+    elif condition.endswith("_re"):
+        wanted, others = value[:3], value[1:]  # a match is one from the start
+    else:
+        wanted, others = value, value[:2]
+    if "_not_" in condition:
+        wanted, others = others, wanted
+    for given, expected in ((wanted, True), (others, False)):
+        for form in (given,) if condition.endswith("_fn") else (given, [given]):
+            asked = {condition: {"event": form} if attribute == "property" else form}
+            assert ChangeFilter(**asked).filter_change(change) is expected, asked
+            if not condition.endswith("_fn"):
+                assert ChangeFilter.from_mapping(asked).filter_change(change) is expected, asked
 
 
 def test_the_default_branch_is_a_branch_and_none_means_it():

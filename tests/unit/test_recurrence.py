@@ -57,6 +57,37 @@ def test_the_end_of_an_interval_is_included_and_nothing_lies_beyond():
     assert rule.count(us(start) - 1, us(start) + 10**12) == 3
 
 
+@pytest.mark.parametrize(
+    ("unit", "seconds"), [("seconds", 1), ("minutes", 60), ("hours", 3600), ("days", 86_400)], ids=str
+)
+def test_an_interval_has_a_unit(unit, seconds):
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    assert ScheduleInterval(start, None, 3, unit).after(us(start)) == us(start) + 3 * seconds * 10**6
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda start, end: ScheduleInterval(start, end, 1, "days"),
+        lambda start, end: ScheduleWeekly(start, end, days=127),
+        lambda start, end: ScheduleMonthlyAbsolute(start, end, day=5),
+        lambda start, end: ScheduleMonthlyRelative(start, end, week=1, day="mon"),
+    ],
+    ids=["interval", "weekly", "monthly absolute", "monthly relative"],
+)
+def test_nothing_lies_before_the_start_and_nothing_after_the_end(make):
+    start, end = (
+        datetime(2026, 1, 5, 3, tzinfo=UTC),
+        datetime(2026, 4, 6, 3, tzinfo=UTC),
+    )  # Mondays, the first of two months
+    found = make(start, end).between(start - timedelta(days=400), end + timedelta(days=400))
+    assert found[0] == start and end - timedelta(days=30) < found[-1] <= end
+    assert found == [
+        t for t in make(start, None).between(start - timedelta(days=400), end + timedelta(days=40)) if t <= end
+    ]
+    assert make(start, None).after(end) is not None
+
+
 def test_weekly_keeps_the_local_time_of_its_start_through_the_year():
     rule = ScheduleWeekly(datetime(2026, 3, 23, 7, 15, tzinfo=BERLIN), days={"mon", "thu"})
     assert local(rule, datetime(2026, 3, 23, tzinfo=BERLIN), 3) == [
@@ -123,6 +154,22 @@ def test_once_now_and_immed_get_their_time_when_they_are_stored():
         bound = made.bound(now)
         assert (bound.after(now - 1), bound.after(now), bound.before(now + 1)) == (now, None, now)
         assert type(bound) is type(made)
+
+
+@pytest.mark.parametrize("cls", [ScheduleOnce, ScheduleNow, ScheduleImmed])
+def test_what_has_a_time_fires_then_and_never_again(cls):
+    when = datetime(2026, 5, 2, 3, tzinfo=BERLIN)
+    made = cls(when).bound(us(when) - 1)
+    assert made.between(0, us(when) + 10**15) == [us(when)]
+    assert made.after(when - timedelta(days=1)).isoformat() == "2026-05-02T03:00:00+02:00"
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("UTC", 3), ("Europe/Berlin", 1), ("Asia/Tokyo", 18)])
+def test_cron_text_is_told_in_its_zone(zone, hour):
+    begin = us(datetime(2026, 7, 1, tzinfo=UTC))
+    rule = ScheduleCron("30 3 * * *", zone)
+    assert rule.after(begin) == begin + (hour * 60 + 30) * 60 * 10**6
+    assert (ScheduleCron("30 3 * * *").timezone, rule.timezone) == ("UTC", zone)
 
 
 def test_a_past_time_and_a_rule_that_is_over_are_refused_when_they_are_stored():
