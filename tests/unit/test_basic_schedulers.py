@@ -304,6 +304,27 @@ def test_only_changes_of_the_given_categories_count(bench, make):
     assert [x.changes for x in b.built] == [[numbers[0]], [numbers[3]]]
 
 
+@pytest.mark.parametrize("kind", [SingleBranchScheduler, AnyBranchScheduler])
+@pytest.mark.parametrize("given", [{"project": "p"}, ChangeFilter(project="p")], ids=["mapping", "filter"])
+def test_only_changes_that_the_filter_lets_through_count(bench, kind, given):
+    b = bench(lambda: kind("c", ["unit"], change_filter=given))
+    b.change(branch="main", project="q")
+    wanted = b.change(branch="main", project="p")
+    assert [x.changes for x in b.built] == [[wanted]]
+
+
+@pytest.mark.parametrize(("only", "changes"), [(False, [1, 2]), (True, [2])], ids=["all", "only important"])
+def test_any_branch_knows_what_is_important_too(bench, only, changes):
+    make = any_branch(treeStableTimer=10, onlyImportant=only, fileIsImportant=lambda change: change.comments != "no")
+    b = bench(make)
+    b.change(branch="a", comments="no")
+    b.advance(11)
+    assert b.built == []
+    b.change(branch="a")
+    b.advance(11)
+    assert [x.changes for x in b.built] == [changes]
+
+
 # -- importance and filters that fail
 
 

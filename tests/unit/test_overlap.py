@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from locum.schedulers import Nightly, Periodic
+from locum.schedulers import Nightly, NightlyTriggerable, Periodic
 from locum.schedulers.overlap import ONE_WAITS, OVERLAPS, REPLACED, UNFINISHED, next_step
 
 BEGAN_US = 1_767_571_200 * 10**6  # 2026-01-05, when benches begin
@@ -72,6 +72,28 @@ def test_skip_drops_a_due_time_while_the_last_buildset_is_unfinished(bench):
     b.finish(b.built[0].id)
     b.advance(10)
     assert b.fired == [0, 20]
+
+
+@pytest.mark.parametrize(
+    ("overlap", "results", "why"),
+    [
+        ("allow", [None, None, None], []),
+        ("skip", [None], [UNFINISHED, UNFINISHED]),
+        ("queue", [None], [ONE_WAITS]),
+        ("replace", ["cancelled", "cancelled", None], []),
+    ],
+)
+@pytest.mark.parametrize("kind", [Periodic, Nightly, NightlyTriggerable])
+def test_every_timed_scheduler_does_with_an_unfinished_run_what_its_overlap_says(bench, kind, overlap, results, why):
+    times = {"periodicBuildTimer": 3600} if kind is Periodic else {}
+    b = bench(lambda: kind("often", ["unit"], overlap=overlap, **times))
+    for n in range(3):  # three due times, and no run ends by itself
+        if kind is NightlyTriggerable:
+            ask(b, "trigger", waited_for=False)
+        b.to(n * 3600 + (5 if kind is Periodic else 3605))
+        b.hear()
+    assert [row.result for row in b.sql("SELECT result FROM buildsets ORDER BY id")] == results
+    assert [skip[3] for skip in b.skips] == why
 
 
 def test_queue_keeps_one_and_starts_it_when_the_last_has_ended(bench):

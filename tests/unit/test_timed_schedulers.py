@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from locum.schedulers import Nightly, Periodic
+from locum.schedulers import Nightly, NightlyTriggerable, Periodic
 from locum.schedulers.catchup import MISSED, NOT_CAUGHT_UP, NOT_NEWEST
 from locum.schedulers.only_if_changed import NOTHING_CHANGED
 
@@ -65,6 +65,45 @@ def test_known_next_times_of_nightly(bench, params, last, following):
     assert b.scheduler.getPendingBuildTimes() == [datetime.fromisoformat(following).replace(tzinfo=UTC)]
     b.to_time(f"{following}+00:00")
     assert dues(b) == [following.replace(" ", "T")]
+
+
+@pytest.mark.parametrize(
+    ("field", "following"),
+    [
+        ({"minute": 30}, "2026-01-05T00:30:00"),
+        ({"hour": 7}, "2026-01-05T07:00:00"),
+        ({"hour": [7, 9], "minute": "*/20"}, "2026-01-05T07:00:00"),
+        ({"dayOfMonth": 9}, "2026-01-09T00:00:00"),
+        ({"month": 3}, "2026-03-01T00:00:00"),
+        ({"dayOfWeek": 3}, "2026-01-08T00:00:00"),  # the 5th is a Monday, day 0
+        ({"cron": "15 4 * * wed"}, "2026-01-07T04:15:00"),
+        ({"hour": 7, "timezone": "Asia/Tokyo"}, "2026-01-05T22:00:00"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [Nightly, NightlyTriggerable])
+def test_each_field_of_the_calendar_says_when_both_kinds_fire(bench, kind, field, following):
+    b = bench(lambda: kind("test", ["unit"], **field))
+    assert [due.isoformat().removesuffix("+00:00") for due in b.scheduler.getPendingBuildTimes()] == [following]
+
+
+@pytest.mark.parametrize(
+    ("force_at", "forced"),
+    [
+        ({"force_at_minute": 0}, "2026-01-05T06:00:00"),
+        ({"force_at_hour": 12}, "2026-01-05T12:00:00"),
+        ({"force_at_day_of_month": 7}, "2026-01-07T00:00:00"),
+        ({"force_at_month": 2}, "2026-02-01T00:00:00"),
+        ({"force_at_day_of_week": 2}, "2026-01-07T00:00:00"),  # Wednesday
+    ],
+    ids=str,
+)
+def test_each_force_at_field_says_which_due_times_need_no_change(bench, force_at, forced):
+    b = bench(nightly(hour="*/6", minute=[0, 30], onlyIfChanged=True, **force_at), at="2026-01-05T01:00:00+00:00")
+    b.advance(28 * DAY)
+    first, following = dues(b)[:2]
+    assert first == "2026-01-05T06:00:00", "the first one always"
+    assert following == (forced if forced > first else "2026-01-05T12:00:00")
 
 
 @pytest.mark.parametrize("case", CASES["nightly_simulations"], ids=lambda c: c["id"])
