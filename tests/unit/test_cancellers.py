@@ -57,6 +57,20 @@ def test_a_newer_change_cancels_older_tasks_of_its_branch_and_builder(bench):
     assert results(b, newest) == [None]
 
 
+def test_it_leaves_alone_what_its_filters_do_not_name(bench):
+    b = bench(old(), builders=("unit", "lint"))
+    first = b.change(branch="topic")
+    unit, lint = task(b, branch="topic", changes=[first]), task(b, ["lint"], branch="main", changes=[first])
+    b.change(branch="topic")
+    b.change(branch="main")
+    assert results(b, *unit, *lint) == [None, None]
+    wider = bench(lambda: OldBuildCanceller("old", [{"builders": ["unit", "lint"]}]))
+    first = wider.change(branch="topic")
+    found = task(wider, ["unit", "lint"], branch="topic", changes=[first])
+    wider.change(branch="topic")
+    assert results(wider, *found) == ["cancelled", "cancelled"]
+
+
 def test_it_goes_on_after_a_failover_with_the_changes_that_came_meanwhile(bench):
     b = bench(old())
     first = b.change(branch="side")
