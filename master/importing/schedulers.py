@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..configuring import STANDARD, parameters
-from .values import CannotTurn, class_of, kind_of, plain
+from .values import CannotTurn, class_of, default_of, kind_of, plain, template
 
 _POSITIONS: Mapping[str, tuple[str, ...]] = {
     "Scheduler": ("name", "branch", "treeStableTimer", "builderNames", "fileIsImportant"),
@@ -18,6 +18,7 @@ _POSITIONS: Mapping[str, tuple[str, ...]] = {
     "OldBuildCanceller": ("name", "filters"),
     "FailingBuildsetCanceller": ("name", "filters"),
 }
+_RENDERED = ("Property", "Interpolate", "WithProperties", "renderer", "Transform", "FlattenList")
 _OLDER = {"Scheduler": "SingleBranchScheduler"}
 _TIMES = ("minute", "hour", "dayOfMonth", "month", "dayOfWeek")
 _FORCED = ("force_at_minute", "force_at_hour", "force_at_day_of_month", "force_at_month", "force_at_day_of_week")
@@ -85,6 +86,9 @@ def _arguments(kind: str, given: Mapping[str, Any], known: frozenset[str] | None
         if (kind, key) == ("ForceScheduler", "properties") and isinstance(value, list):
             made.entry[key] = _fields(value, made.left)
             continue
+        if key == "properties" and isinstance(value, dict) and kind_of(value) in ("", "dict"):
+            _properties(value, made)
+            continue
         try:
             read = _READ.get(key, plain)
             made.entry[key] = read(value) if (kind, key) not in _READ_OF else _READ_OF[kind, key](value)
@@ -93,6 +97,29 @@ def _arguments(kind: str, given: Mapping[str, Any], known: frozenset[str] | None
             if why.function is not None:
                 made.functions[key] = value
     return made
+
+
+def _properties(value: Mapping[str, Any], made: Turned) -> None:
+    """Each by itself: one that cannot be turned takes no other along."""
+    kept, left, function = each_of(value, template)
+    made.left |= {f"properties: {name!r} is left out": why for name, why in left.items()}
+    if function:
+        made.functions["properties"] = value
+    if kept or not left:
+        made.entry["properties"] = kept
+
+
+def each_of(value: Mapping[str, Any], read: Callable[[Any], Any]) -> tuple[dict[str, Any], dict[str, CannotTurn], bool]:
+    """A mapping's values that can be turned, why each other cannot, and whether a function is among those."""
+    kept: dict[str, Any] = {}
+    left: dict[str, CannotTurn] = {}
+    for key, one in value["items"] if kind_of(value) == "dict" else value.items():
+        name = str(key)
+        try:
+            kept[str(plain(key))] = read(one)
+        except CannotTurn as why:
+            left[name] = why
+    return kept, left, any(why.function is not None for why in left.values())
 
 
 def _filter(value: Any) -> Any:
@@ -107,7 +134,19 @@ def _name_of(value: Any) -> Any:
 
 
 def _builders(value: Any) -> Any:
-    return [_name_of(one) for one in value] if isinstance(value, list) else plain(value)
+    if isinstance(value, list):
+        return [template(one) if class_of(one) in _RENDERED else template(_name_of(one)) for one in value]
+    if class_of(value) == "Property" and default_of(value) is not None:
+        what = "a Property of names with a default has no form in the YAML"
+        raise CannotTurn(what, "name the builders, or make it a plugin's")
+    return template(value)
+
+
+def _priority(value: Any) -> Any:
+    default = default_of(value) if class_of(value) == "Property" else None
+    if isinstance(default, int) and not isinstance(default, bool):  # the one place where a text is read as a number
+        value = {**value, "args": value["args"][:1], "kwargs": {**value["kwargs"], "default": str(default)}}
+    return template(value)
 
 
 def _rules(*keys: str) -> Callable[[Any], Any]:
@@ -189,6 +228,7 @@ _READ: Mapping[str, Callable[[Any], Any]] = {
     "change_filter": _filter,
     "upstream": _name_of,
     "builderNames": _builders,
+    "priority": _priority,
     "codebases": _codebases,
 }
 _READ_OF: Mapping[tuple[str, str], Callable[[Any], Any]] = {

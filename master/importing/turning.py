@@ -13,7 +13,7 @@ import yaml
 from ...config import ConfigError, Fault, MasterConfig, carries_credentials, is_zone, parse
 from ..configuring import check
 from .running import Made, Remark
-from .schedulers import MODULES, Turned, turned
+from .schedulers import MODULES, Turned, each_of, turned
 from .values import CannotTurn, class_of, kind_of, plain
 
 STEPS_TO_WRITE = "the steps of this builder are still to be written"
@@ -80,7 +80,14 @@ def _builder(turning: Turning, one: Any, file: str, collapses: Any) -> None:
     entry: dict[str, Any] = {"name": given["name"]}
     for key, name in (("description", "description"), ("properties", "properties"), ("env", "env")):
         try:
-            if given.get(key):
+            if isinstance(given.get(key), dict) and kind_of(given[key]) in ("", "dict"):
+                kept, left, _ = each_of(given[key], plain)
+                entry |= {name: kept} if kept else {}
+                turning.remarks += [
+                    Remark(*place, f"builder {given['name']!r}: {key}: {one!r} is left out: {why.what}", why.cure)
+                    for one, why in left.items()
+                ]
+            elif given.get(key):
                 entry[name] = plain(given[key])
         except CannotTurn as why:
             turning.remarks.append(Remark(*place, f"builder {given['name']!r}: {key}: {why.what}", why.cure))
@@ -202,7 +209,8 @@ def _suggested(made: Turned, call: Mapping[str, Any]) -> list[str]:
         f"from locum.schedulers.compat.schedulers.{module} import {kind}\n{imports}\n{sources}\n\n"
         f"class {cls}({kind}):\n    def __init__(self, **kwargs):\n        super().__init__({arguments}, **kwargs)"
     )
-    return [_plugin(python, {**made.entry, "type": f"my_schedulers.{cls}"})]
+    entry = {argument: one for argument, one in made.entry.items() if argument not in made.functions}
+    return [_plugin(python, {**entry, "type": f"my_schedulers.{cls}"})]
 
 
 def _python(value: Any) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-_PROPERTY = re.compile(r"%\(prop:([A-Za-z_][A-Za-z0-9_.-]*)(?::-([^)]*))?\)s")
-_SIMPLE = re.compile(r"(?:%\(prop:[A-Za-z_][A-Za-z0-9_.-]*(?::-[^)]*)?\)s|[^%])*")
+_HERE = re.compile(r"%\(prop:[A-Za-z_][A-Za-z0-9_.-]*?(?::-[^)]*)?\)s")
+"""What is a reference in the texts of the YAML, which have no sign that keeps one from being replaced."""
+_THERE = re.compile(r"%%|%\(prop:[A-Za-z_][A-Za-z0-9_.-]*?(?::-[^%()]*)?\)s|[^%]+")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x"}
 
 
@@ -30,21 +32,30 @@ def class_of(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """The value as the YAML has it. CannotTurn."""
+    """The value as the YAML has it, where no property is put into texts. CannotTurn."""
+    return _turned(value, lambda text: text, _refused)
+
+
+def template(value: Any) -> Any:
+    """The same where properties are: in a scheduler's ``builderNames``, ``properties`` and ``priority``. CannotTurn."""
+    return _turned(value, lambda text: _faithful(text, ()), rendered)
+
+
+def _turned(value: Any, text: Callable[[str], str], call: Callable[[Mapping[str, Any]], str]) -> Any:
     match kind_of(value):
         case "":
             if isinstance(value, list):
-                return [plain(one) for one in value]
+                return [_turned(one, text, call) for one in value]
             if isinstance(value, dict):
-                return {key: plain(one) for key, one in value.items()}
-            return value
+                return {key: _turned(one, text, call) for key, one in value.items()}
+            return text(value) if isinstance(value, str) else value
         case "dict":
-            return {str(plain(key)): plain(one) for key, one in value["items"]}
+            return {str(plain(key)): _turned(one, text, call) for key, one in value["items"]}
         case "re":
             flags = "".join(letter for flag, letter in _FLAGS.items() if value["flags"] & flag)
             return f"(?{flags}){value['pattern']}" if flags else value["pattern"]
         case "call":
-            return _rendered(value)
+            return call(value)
         case "function":
             what = "a function" if value["name"] == "<lambda>" else f"the function {value['name']}"
             raise CannotTurn(f"{what} has no form in the YAML", "make it a plugin's", value)
@@ -53,16 +64,48 @@ def plain(value: Any) -> Any:
     raise CannotTurn(f"{value.get('repr', 'a value')} has no form in the YAML", "write it yourself")
 
 
-def _rendered(value: Mapping[str, Any]) -> str:
-    """A text with properties in it, of those of Buildbot's renderables that are no more than that."""
+def _refused(value: Mapping[str, Any]) -> str:
+    if class_of(value) == "renderer" and value["args"]:
+        plain(value["args"][0])  # which is a function, and says so
+    raise CannotTurn(f"{class_of(value) or 'this object'} of Buildbot's has no form in the YAML", "make it a plugin's")
+
+
+def rendered(value: Mapping[str, Any]) -> str:
+    """A text with properties in it, of those of Buildbot's renderables that are no more than that. CannotTurn."""
     name, args, kwargs = class_of(value), value["args"], value["kwargs"]
-    if name == "renderer" and args:
-        plain(args[0])  # which is a function, and says so
     if name == "Property" and (args or "key" in kwargs):
-        key, default = args[0] if args else kwargs["key"], kwargs.get("default", args[1] if len(args) > 1 else None)
-        return f"%(prop:{key})s" if default is None else f"%(prop:{key}:-{plain(default)})s"
+        return _reference(args[0] if args else kwargs["key"], default_of(value))
     if name == "Interpolate" and len(args) == 1 and not kwargs and isinstance(args[0], str):
-        text = args[0].replace("%%", "%")
-        if _SIMPLE.fullmatch(text):
-            return text
-    raise CannotTurn(f"{name or 'this object'} of Buildbot's has no form in the YAML", "make it a plugin's")
+        parts = _THERE.findall(args[0])
+        if "".join(parts) == args[0]:
+            references = [part for part in parts if part.startswith("%(")]
+            return _faithful("".join("%" if part == "%%" else part for part in parts), references)
+    return _refused(value)
+
+
+def default_of(value: Mapping[str, Any]) -> Any:
+    """The default of a ``Property``, or None."""
+    return value["kwargs"].get("default", value["args"][1] if len(value["args"]) > 1 else None)
+
+
+def _reference(key: Any, default: Any) -> str:
+    if not isinstance(key, str) or not _NAME.fullmatch(key):
+        raise CannotTurn(f"a Property named {key!r} has no form in the YAML", "make it a plugin's")
+    if default is None:
+        return f"%(prop:{key})s"
+    if not isinstance(default, str):
+        what = f"Property {key!r} has a default that is no text, which has no form in the YAML"
+        raise CannotTurn(what, "give the property to every buildset, or make it a plugin's")
+    if ")" in default:
+        what = f"Property {key!r} has a ')' in its default, which has no form in the YAML"
+        raise CannotTurn(what, "take another default, or make it a plugin's")
+    return f"%(prop:{key}:-{default})s"
+
+
+def _faithful(text: str, references: Sequence[str]) -> str:
+    """The text, if just these of its parts are replaced when it is used. CannotTurn."""
+    wrong = [part for part in _HERE.findall(text) if part not in references]
+    if wrong:
+        what = f"{text!r} has {wrong[0]!r} as plain text, which would be replaced by a property here"
+        raise CannotTurn(what, "write it otherwise, or make it a plugin's")
+    return text

@@ -380,3 +380,63 @@ c["schedulers"] = [Mine("mine", ["b"]), schedulers.AnyBranchScheduler("dynamic",
         (tmp_path / "one.yaml").write_text(f"{entry}builders: [{{name: b, steps: [{{shell: [make]}}]}}]\n")
         assert run(["check", "--config", str(tmp_path / "one.yaml")]) == 0, capsys.readouterr().err
     assert len(suggested) == 2
+
+
+# -- texts with properties in them
+
+
+def test_a_property_whose_default_is_no_text_is_listed_and_never_a_text_that_cannot_work(imported):
+    lines = [
+        "schedulers.AnyBranchScheduler('list', builderNames=util.Property('bn', default=['b']))",
+        "schedulers.AnyBranchScheduler('given', builderNames=util.Property('bn'))",
+        "schedulers.AnyBranchScheduler('each', builderNames=[util.Property('bn', default='b'), 'b'])",
+        "schedulers.AnyBranchScheduler('p', ['b'], priority=util.Property('u', default=3), properties={"
+        "'n': util.Property('x', default=3), 'c': util.Property('x', default='a)b'), 'd': util.Property('x', 'y')})",
+    ]
+    code, found, report = imported(f"{_HEAD}c['schedulers'] = [\n" + ",\n".join(lines) + "]\n")
+    by_name = {entry["name"]: entry for entry in found["schedulers"]}
+    assert code == 0 and set(by_name) == {"given", "each", "p"}
+    assert by_name["given"]["builderNames"] == "%(prop:bn)s"
+    assert by_name["each"]["builderNames"] == ["%(prop:bn:-b)s", "b"]
+    assert by_name["p"]["properties"] == {"d": "%(prop:x:-y)s"} and by_name["p"]["priority"] == "%(prop:u:-3)s"
+    (left,) = lines_with(report, "'list' is left out")
+    assert left.startswith("master.cfg:6: ") and "name the builders, or make it a plugin's" in left
+    assert lines_with(report, "properties: 'n' is left out: Property 'x' has a default that is no text")
+    assert lines_with(report, "properties: 'c' is left out: Property 'x' has a ')' in its default")
+
+
+def test_a_plain_text_that_would_be_replaced_here_is_listed(imported):
+    lines = [
+        "schedulers.AnyBranchScheduler('s', ['b'], reason='for %(prop:x)s', properties={'pct': '100%(prop:x)s', "
+        "'i': util.Interpolate('100%%(prop:x)s'), 'ok': util.Interpolate('100%%%(prop:x)s'), 'too': '100%',"
+        "'nested': util.Interpolate('%(prop:x:-%(prop:y)s)s')})",
+        "schedulers.AnyBranchScheduler('r', ['b'], reason=util.Interpolate('%(prop:x)s'))",
+    ]
+    code, found, report = imported(f"{_HEAD}c['schedulers'] = [\n" + ",\n".join(lines) + "]\n")
+    assert code == 0 and found["schedulers"][0]["properties"] == {"ok": "100%%(prop:x)s", "too": "100%"}
+    assert found["schedulers"][0]["reason"] == "for %(prop:x)s", "a reason is shown as it is written"
+    assert "reason" not in found["schedulers"][1] and lines_with(report, "AnyBranchScheduler 'r': reason: Interpolate")
+    for key in ("pct", "i"):
+        (line,) = lines_with(report, f"properties: {key!r} is left out")
+        assert "has '%(prop:x)s' as plain text, which would be replaced by a property here" in line
+    assert lines_with(report, "properties: 'nested' is left out")
+
+
+def test_a_property_that_cannot_be_turned_takes_no_other_along(imported):
+    code, found, report = imported(
+        _HEAD
+        + """
+c["builders"].append(util.BuilderConfig(name="d", properties={"a": 1, "b": object()}, env={"A": "1", "B": lambda: 2}))
+c["schedulers"] = [schedulers.AnyBranchScheduler("s", ["b"], properties={
+    "kept": 1, "lost": util.Interpolate("%(kw:a)s", a="q"), "code": lambda: 3})]
+"""
+    )
+    assert code == 0 and found["schedulers"][0]["properties"] == {"kept": 1}
+    assert (found["builders"][1]["properties"], found["builders"][1]["env"]) == ({"a": 1}, {"A": "1"})
+    for said in (
+        "AnyBranchScheduler 's': properties: 'lost' is left out: Interpolate of Buildbot's has no form",
+        "AnyBranchScheduler 's': properties: 'code' is left out: a function has no form",
+        "builder 'd': properties: 'b' is left out: ",
+        "builder 'd': env: 'B' is left out: ",
+    ):
+        assert lines_with(report, said), said
