@@ -36,6 +36,8 @@ PLUGINS = ("changes", "reporters", "schedulers", "secrets", "status", "steps", "
 
 notes: list[dict[str, Any]] = []
 """What went otherwise than on a master: {file, line, what}."""
+refused: list[dict[str, Any]] = []
+"""The same of what was refused."""
 made: list[Recorded] = []
 """Every stand-in that was made, in order."""
 _folder = Path()
@@ -78,12 +80,12 @@ def _shown(path: str) -> str:
     return str(Path(path).relative_to(_folder)) if Path(path).is_relative_to(_folder) else path
 
 
-def note(what: str) -> None:
+def note(what: str, among: list[dict[str, Any]] = notes) -> None:
     """Say so, once for each place."""
     file, line = where()
     found = {"file": file, "line": line, "what": what}
-    if found not in notes:
-        notes.append(found)
+    if found not in among:
+        among.append(found)
 
 
 # -- stand-ins ------------------------------------------------------------------------------------------------------------
@@ -187,15 +189,14 @@ class StandIn(types.ModuleType):
         super().__init__(name)
         self.__path__: list[str] = []
         self._missing = missing
-        self.__all__ = list(PLUGINS) if name == "buildbot.plugins" else []
-        if missing:
-            del self.__all__
 
     def __getattr__(self, name: str) -> Any:
         if name == "__all__" and self._missing:
             global _missing_stars  # noqa: PLW0603 - from here on, unknown names may be of this module
             _missing_stars = True
             return []
+        if name == "__all__":
+            return _starred(self.__name__)
         if name.startswith("__"):
             raise AttributeError(name)
         value = self._value(name)
@@ -236,6 +237,74 @@ _KNOWN: Mapping[str, Any] = {
     "NotABranch": Unknown("NotABranch"),
     "UTC": Unknown("UTC"),
 }
+
+
+_RESULTS_AND_TEXTS = (*RESULTS, "Results", "ALL_RESULTS", "statusToString", "worst_status")
+_BASIC = ("BaseBasicScheduler", "SingleBranchScheduler", "AnyBranchScheduler", "Scheduler")
+_TIMED = ("Timed", "Periodic", "NightlyBase", "Nightly", "NightlyTriggerable")
+STARS: Mapping[str, Sequence[str]] = {
+    "buildbot.plugins": PLUGINS,
+    "buildbot.scheduler": (
+        *("Scheduler", "AnyBranchScheduler", "Dependent", "Periodic", "Nightly", "Triggerable"),
+        *("Try_Jobdir", "Try_Userpass"),
+    ),
+    "buildbot.schedulers.base": ("BaseScheduler",),
+    "buildbot.schedulers.basic": _BASIC,
+    "buildbot.schedulers.timed": _TIMED,
+    "buildbot.schedulers.dependent": ("Dependent",),
+    "buildbot.schedulers.triggerable": ("Triggerable",),
+    "buildbot.schedulers.forcesched": (
+        *("ForceScheduler", "BaseParameter", "FixedParameter", "StringParameter", "TextParameter", "IntParameter"),
+        *("BooleanParameter", "UserNameParameter", "ChoiceStringParameter", "InheritBuildParameter", "NestedParameter"),
+        *("WorkerChoiceParameter", "BuildslaveChoiceParameter", "ParameterGroup", "AnyPropertyParameter"),
+        *("CodebaseParameter", "FileParameter", "PatchParameter", "ValidationError"),
+    ),
+    "buildbot.schedulers.trysched": ("TryBase", "Try_Jobdir", "Try_Userpass", "BadJobfile"),
+    "buildbot.schedulers.canceller": ("OldBuildCanceller",),
+    "buildbot.schedulers.canceller_buildset": ("FailingBuildsetCanceller",),
+    "buildbot.schedulers.filter": ("ChangeFilter",),
+    "buildbot.changes.filter": ("ChangeFilter",),
+    "buildbot.changes.gitpoller": ("GitPoller",),
+    "buildbot.util.ssfilter": ("ChangeFilter", "SourceStampFilter"),
+    "buildbot.config": ("BuilderConfig", "ConfigErrors", "error"),
+    "buildbot.process.factory": ("BuildFactory",),
+    "buildbot.process.properties": ("Properties", "Property", "Interpolate", "WithProperties", "renderer"),
+    "buildbot.process.results": _RESULTS_AND_TEXTS,
+    "buildbot.process.buildstep": (*_RESULTS_AND_TEXTS, "BuildStep", "LoggingBuildStep", "ShellMixin"),
+    "buildbot.status.results": _RESULTS_AND_TEXTS,
+    "buildbot.status.builder": _RESULTS_AND_TEXTS,
+}
+"""What ``import *`` gives of the modules that configurations take schedulers and filters from."""
+
+
+def _starred(module: str) -> list[str]:
+    """The names of a module for ``import *``; of one that is not in STARS, those that the file uses and has from nowhere."""
+    known = STARS.get(module)
+    if known is not None:
+        return list(known)
+    frame = _importer()
+    if frame is None or not _is_users(frame.f_code.co_filename):
+        return []
+    used: set[str] = set()
+    bound = {*frame.f_globals, *dir(builtins)}
+    for one in ast.walk(_tree(frame.f_code.co_filename)):
+        if isinstance(one, ast.Name):
+            (used if isinstance(one.ctx, ast.Load) else bound).add(one.id)
+        elif isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            bound.add(one.name)
+        elif isinstance(one, ast.arg):
+            bound.add(one.arg)
+        elif isinstance(one, ast.ImportFrom) and one.names[0].name == "*":
+            bound.update(STARS.get(one.module or "", ()))
+        elif isinstance(one, (ast.Import, ast.ImportFrom)):
+            bound.update(alias.asname or alias.name.partition(".")[0] for alias in one.names)
+    return sorted(name for name in used - bound if name[:1].isupper() or name in _KNOWN)
+
+
+def _tree(path: str) -> ast.AST:
+    with contextlib.suppress(OSError, SyntaxError, ValueError):
+        return ast.parse(Path(path).read_bytes())
+    return ast.Module([], [])
 
 
 class _Loader(importlib.abc.Loader):
@@ -288,12 +357,10 @@ def _is_guarded() -> bool:
     frame = _importer()
     if frame is None:
         return False
-    with contextlib.suppress(OSError, SyntaxError, ValueError):
-        tree = ast.parse(Path(frame.f_code.co_filename).read_bytes())
-        for one in ast.walk(tree):
-            if isinstance(one, ast.Try) and one.body[0].lineno <= frame.f_lineno <= (one.body[-1].end_lineno or 0):
-                return True
-    return False
+    return any(
+        isinstance(one, ast.Try) and one.body[0].lineno <= frame.f_lineno <= (one.body[-1].end_lineno or 0)
+        for one in ast.walk(_tree(frame.f_code.co_filename))
+    )
 
 
 # -- what is refused ------------------------------------------------------------------------------------------------------
@@ -319,7 +386,10 @@ def _guard(event: str, args: tuple[Any, ...]) -> None:
     elif event in _CHANGES or (event == "open" and isinstance(args[2], int) and args[2] & _WRITES):
         what = "writes to the disk" if args[:1] != (os.devnull,) else ""
     if what:
-        raise Refused(f"it {what} ({event}), which reading a configuration does not do here")
+        what = f"it {what} ({event}), which reading a configuration does not do here"
+        if not _asleep:
+            note(what, refused)
+        raise Refused(what)
 
 
 # -- the answer -----------------------------------------------------------------------------------------------------------
@@ -410,8 +480,8 @@ def _imports(path: str, source: str) -> list[str]:
     for one in statements:
         if isinstance(one, (ast.Import, ast.ImportFrom)):
             names = [alias for alias in one.names if (alias.asname or alias.name.partition(".")[0]) in mentioned]
-            if one.names[0].name == "*" and isinstance(one, ast.ImportFrom) and one.module == "buildbot.plugins":
-                names = [ast.alias(name) for name in PLUGINS if name in mentioned]
+            if one.names[0].name == "*" and isinstance(one, ast.ImportFrom):
+                names = [ast.alias(name) for name in STARS.get(one.module or "", ()) if name in mentioned]
             if names:
                 one.names = names
                 found.append(ast.unparse(one))
@@ -450,6 +520,7 @@ def run(path: Path) -> dict[str, Any]:
         "config": encoded(config if isinstance(config, dict) else {}),
         "made": [encoded(one) for one in made if _is_scheduler(one)],
         "notes": notes,
+        "caught": [one for one in refused if error is None or one["what"] != error["what"]],
         "error": error,
     }
 

@@ -14,6 +14,7 @@ from typing import Any
 
 GRACE_S = 5.0
 _PYTHON_2 = ("call to 'print'", "call to 'exec'", "exception types", "leading zeros")
+_CAUGHT = "the file went on without it: look at what it makes of that"
 _SCRIPT = Path(__file__).with_name("recording.py")
 
 
@@ -64,6 +65,10 @@ def run(path: Path, timeout_s: float) -> Made:
         return Made({}, [], [], Remark(path.name, 0, why, _cure("TooLong", why)))
     found = json.loads(answer)
     remarks = [Remark(one["file"], one["line"], one["what"]) for one in found["notes"]]
+    remarks += [
+        Remark(one["file"] or path.name, one["line"], f"{one['what']}: it was refused", _CAUGHT)
+        for one in found["caught"]
+    ]
     error = found["error"]
     if error is not None:
         kind, what = error["kind"], error["what"]

@@ -440,3 +440,59 @@ c["schedulers"] = [schedulers.AnyBranchScheduler("s", ["b"], properties={
         "builder 'd': env: 'B' is left out: ",
     ):
         assert lines_with(report, said), said
+
+
+# -- names and refusals
+
+
+def test_all_names_of_a_module_of_buildbot_s_are_there(imported, tmp_path):
+    (tmp_path / "helpers.py").write_text("Interval = 60\nOther = 61\n")
+    code, found, report = imported(
+        """
+from buildbot.config import *
+from buildbot.schedulers.basic import *
+from buildbot.schedulers.timed import *
+from buildbot.changes.filter import *
+from buildbot.process.properties import *
+from buildbot.process.factory import *
+from helpers import *
+from buildbot.steps.shell import *
+class Mine(AnyBranchScheduler):
+    pass
+f = BuildFactory([ShellCommand(command=["make", Test()])])
+c = BuildmasterConfig = {"builders": [BuilderConfig(name="b", factory=f)]}
+c["schedulers"] = [
+    SingleBranchScheduler("s", change_filter=ChangeFilter(branch="main"), builderNames=["b"],
+                          properties={"x": Property("y"), "z": Other}),
+    Periodic("p", ["b"], Interval),
+    Mine("m", ["b"]),
+]
+"""
+    )
+    assert code == 0, report
+    assert names(found) == ["s", "p"] and found["schedulers"][0]["properties"] == {"x": "%(prop:y)s", "z": 61}
+    assert found["schedulers"][1]["periodicBuildTimer"] == 60
+    assert "Mine 'm' is left out: Mine is a class of your own" in report
+
+
+def test_a_misspelt_name_is_still_said_after_import_star(imported):
+    code, _, report = imported(
+        "from buildbot.schedulers.basic import *\nfrom buildbot.steps.shell import *\nundefined\n"
+    )
+    assert code == 1 and "master.cfg:3: NameError: name 'undefined' is not defined" in report
+
+
+@pytest.mark.parametrize(
+    ("code", "what"),
+    [
+        ("import socket; socket.create_connection(('127.0.0.1', 9))", "opens a connection"),
+        ("import subprocess; subprocess.run(['git', 'describe'])", "starts or ends a process"),
+        ("open('made', 'w')", "writes to the disk"),
+    ],
+)
+def test_a_refusal_that_the_file_catches_is_listed(imported, tmp_path, code, what):
+    exit_code, found, report = imported(f"{GOOD}try:\n    {code}\nexcept OSError:\n    c['title'] = 'fallback'\n")
+    assert exit_code == 0 and names(found) == ["p"] and not (tmp_path / "made").exists()
+    (line,) = lines_with(report, what)
+    assert line.startswith(f"master.cfg:7: it {what}") and "was refused" in line
+    assert line.endswith("the file went on without it: look at what it makes of that")
