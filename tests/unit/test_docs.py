@@ -421,6 +421,11 @@ class Reader:
         assert done.returncode == 0, line + done.stdout + done.stderr
         return done.stdout
 
+    def tests_pass(self) -> None:
+        """What the reader has tested goes on working: after every step of the tutorial, as soon as there is a test."""
+        if (self.folder / "test_nth_change.py").exists():
+            assert "2 passed" in self.type("python -m pytest test_nth_change.py")
+
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -429,6 +434,12 @@ class Reader:
             **{"PIP_TARGET": str(self.site), "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"},
             **{"PIP_NO_CACHE_DIR": "1", "PIP_NO_COMPILE": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
         }
+
+
+def step_of(block: Block) -> int:
+    """In which step of the tutorial it stands; one more than the last: behind it."""
+    before = "\n".join(block.page.read_text(encoding="utf-8").splitlines()[: block.line])
+    return len(re.findall(r"^### \d+\. |^## Examples$", before, re.M))
 
 
 def test_the_tutorial_works_as_written(
@@ -440,8 +451,12 @@ def test_the_tutorial_works_as_written(
     reader = Reader(folder, tmp_path / "site", monkeypatch, capsys)
     said: list[str] = []
     try:
+        step = 0
         for block in blocks("python", "py", "yaml", "yml", "toml", "text", "sh", pages=[AUTHORS]):
             kind, _, what = block.note.partition(": ")
+            if step != step_of(block):
+                reader.tests_pass()
+                step = step_of(block)
             if kind == "tutorial" and what == "run":
                 said += [reader.type(line) for line in block.text.splitlines()]
             elif kind == "tutorial" and what == "said":
@@ -451,7 +466,7 @@ def test_the_tutorial_works_as_written(
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] in ("nth_change", "acme_schedulers")]:
             del sys.modules[name]
-    assert sum("2 passed" in one for one in said) == 1
+    assert sum("2 passed" in one for one in said) == 2, "of the file, and of the module that it became"
     assert sum("Successfully installed acme-schedulers-1.0" in one for one in said) == 1
     assert sum(one == said[0] for one in said) == 3, "the check says the same of the file, the module and the package"
     assert not (folder / "locum.sqlite").exists()
@@ -460,7 +475,7 @@ def test_the_tutorial_works_as_written(
 def test_every_block_of_the_tutorial_has_its_place_in_it() -> None:
     text = AUTHORS.read_text(encoding="utf-8")
     tutorial = text[text.index("## Tutorial") : text.index("## Examples")]
-    assert len(re.findall(r"^```\w+$", tutorial, re.M)) == tutorial.count("\n<!-- tutorial: ") == 16
+    assert len(re.findall(r"^```\w+$", tutorial, re.M)) == tutorial.count("\n<!-- tutorial: ") == 17
 
 
 def test_the_authors_page_names_all_that_a_scheduler_has_and_may_use() -> None:
