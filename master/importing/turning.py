@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -202,19 +203,37 @@ def _suggested(made: Turned, call: Mapping[str, Any]) -> list[str]:
     cls = "".join(word.capitalize() for word in re.findall(r"[A-Za-z0-9]+", name)) or "Mine"
     cls = cls if cls[0].isalpha() else f"S{cls}"
     sources = "\n\n".join(dict.fromkeys(_sources(made.functions.values())))
-    imports = "".join(dict.fromkeys(_imports(made.functions.values())))
+    own = ("from buildbot.plugins import util\n", f"from buildbot.schedulers.{module} import {kind}\n")
+    imports = _without_twins([*_imports(made.functions.values()), *own])
     arguments = ", ".join(f"{argument}={_python(one)}" for argument, one in made.functions.items())
+    to_fill = _TO_FILL if "..." in arguments else ""
     python = (
-        "from locum.schedulers.compat.plugins import util\n"
-        f"from locum.schedulers.compat.schedulers.{module} import {kind}\n{imports}\n{sources}\n\n"
-        f"class {cls}({kind}):\n    def __init__(self, **kwargs):\n        super().__init__({arguments}, **kwargs)"
+        f"{imports}\n{sources}\n\n"
+        f"class {cls}({kind}):\n    def __init__(self, **kwargs):\n{to_fill}"
+        f"        super().__init__({arguments}, **kwargs)"
     )
     entry = {argument: one for argument, one in made.entry.items() if argument not in made.functions}
     return [_plugin(python, {**entry, "type": f"my_schedulers.{cls}"})]
 
 
+_TO_FILL = "        # each '...' is to be filled in: with the function above, or with what could not be copied\n"
+
+
+def _without_twins(lines: list[str]) -> str:
+    """Lines of imports, without the names that one before has brought."""
+    known: set[str] = set()
+    kept = []
+    for line in lines:
+        (statement,) = ast.parse(line).body
+        assert isinstance(statement, (ast.Import, ast.ImportFrom))
+        statement.names = [name for name in statement.names if (name.asname or name.name) not in known]
+        known.update(name.asname or name.name for name in statement.names)
+        kept += [f"{ast.unparse(statement)}\n"] if statement.names else []
+    return "".join(kept)
+
+
 def _python(value: Any) -> str:
-    """What stands for it in Python; ``...`` for what the lines above show."""
+    """What stands for it in Python; ``...`` for what a person has to fill in."""
     match kind_of(value):
         case "function":
             return "..." if value["name"] == "<lambda>" else str(value["name"])

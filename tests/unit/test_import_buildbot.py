@@ -496,3 +496,20 @@ def test_a_refusal_that_the_file_catches_is_listed(imported, tmp_path, code, wha
     (line,) = lines_with(report, what)
     assert line.startswith(f"master.cfg:7: it {what}") and "was refused" in line
     assert line.endswith("the file went on without it: look at what it makes of that")
+
+
+def test_a_suggestion_imports_nothing_twice_and_says_what_is_to_be_filled_in(imported, tmp_path, capsys):
+    code = """
+@util.renderer
+def names(props):
+    return ["b"]
+c["schedulers"] = [schedulers.AnyBranchScheduler("s", builderNames=names, properties={"kept": 1, "code": lambda: 2},
+                   change_filter=util.ChangeFilter(filter_fn=lambda change: True))]
+"""
+    (tmp_path / "master.cfg").write_text(_HEAD + code)
+    assert run(["import-buildbot", str(tmp_path / "master.cfg"), "--json"]) == 0
+    (suggested,) = json.loads(capsys.readouterr().out)["suggested"]
+    assert len([line for line in suggested.splitlines() if " import util" in line]) == 1
+    comment, call = suggested.partition("\n\nin the YAML:")[0].splitlines()[-2:]
+    assert comment.strip().startswith("# each '...' is to be filled in: with the function above")
+    assert "change_filter=util.ChangeFilter(filter_fn=...)" in call and "\n      properties" not in suggested
