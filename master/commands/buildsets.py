@@ -9,8 +9,8 @@ import click
 from ...db import requested
 from ...db.database import Database
 from ...db.requested import BuildsetLine
-from .opening import LIMIT, NUMBER, database_command, json_option
-from .output import either, fields, iso, moment, say, table
+from .opening import EVERYTHING, LIMIT, NUMBER, database_command, json_option
+from .output import either, fields, iso, moment, say, table, up_to
 
 
 @click.group()
@@ -26,7 +26,8 @@ def buildset() -> None:
 @database_command
 def buildset_list(database: Database, scheduler: str | None, limit: int, everything: bool, as_json: bool) -> None:
     """The newest buildsets, newest first."""
-    found = database.read(requested.newest, 2**31 - 1 if everything else limit, scheduler)
+    limit = EVERYTHING if everything else limit
+    found = up_to(limit, database.read(requested.newest, limit + 1, scheduler))
     columns = ("id", "scheduler", "submitted", "due", "changes", "revisions", "tasks", "result", "reason")
     rows = [
         (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +18,8 @@ from ...db.database import Database
 from ...db.effects import NewChange
 from ...db.naming import Refused
 from ..changes import COMMENTS_LIMIT, BadChange, validated
-from .opening import LIMIT, database_command, json_option, reason_option, who, written
-from .output import either, iso, moment, say, table, warn
+from .opening import EVERYTHING, LIMIT, database_command, json_option, reason_option, who, written
+from .output import counted, either, iso, moment, say, table, up_to, warn
 from .properties import PROPERTY_HELP, parsed
 
 MOST_LINES = 10_000
@@ -98,7 +98,7 @@ def _report(new: list[NewChange], numbers: dict[str, int], newest: int) -> None:
         say(f"change {number}" + ("" if fresh else " (it was there already)"))
         return
     span = f" ({fresh[0]} to {fresh[-1]})" if fresh else ""
-    say(f"{len(fresh)} changes added{span}, {known} were there already")
+    say(f"{counted(len(fresh), 'change')} added{span}, {known} were there already")
 
 
 def _from_options(fields: dict[str, Any]) -> NewChange:
@@ -219,7 +219,8 @@ def _no_constant(name: str) -> None:
 @database_command
 def change_list(database: Database, limit: int, everything: bool, as_json: bool) -> None:
     """The newest changes, newest first."""
-    found = database.read(kept.newest, 2**31 - 1 if everything else limit)
+    limit = EVERYTHING if everything else limit
+    found = up_to(limit, database.read(kept.newest, limit + 1))
     columns = ("number", "received", "who", "branch", "revision", "repository", "comments")
     rows = [
         (c.number, moment(c.received_at), c.who, c.branch, c.revision, c.repository, _first_line(c.comments))
@@ -229,7 +230,7 @@ def change_list(database: Database, limit: int, everything: bool, as_json: bool)
     _refuse_faulty(found)
 
 
-def _refuse_faulty(found: list[ChangeRow]) -> None:
+def _refuse_faulty(found: Sequence[ChangeRow]) -> None:
     """After they have been shown: what of them could not be read."""
     faults = [c.fault for c in found if c.fault]
     for fault in faults[:_SHOWN_FAULTS]:

@@ -56,6 +56,7 @@ class _Seconds(click.FloatRange):
 
 SECONDS = _Seconds(0)
 LIMIT = click.IntRange(1, 2**31 - 1)
+EVERYTHING = 2**31 - 1
 NUMBER = click.IntRange(0, 2**63 - 1)  # ids are 64 bits wide; what is beyond would be an error of the driver
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
 

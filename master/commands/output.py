@@ -6,10 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+_T = TypeVar("_T")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,6 +48,18 @@ def span(us: int) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours < 48 else f"{round(hours / 24)} d"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 change``, ``2 changes``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def up_to(limit: int, found: Sequence[_T], more: str = "--limit shows more, --all all") -> Sequence[_T]:
+    """The first ``limit`` of what was found; if there is more, that is said on standard error, and how to see it."""
+    if len(found) > limit:
+        warn(f"there are more than the {limit} shown: {more}")
+    return found[:limit]
 
 
 def emit_json(value: object) -> None:

@@ -42,7 +42,7 @@ from .asking import (
     zone_option,
 )
 from .opening import LIMIT, NUMBER, database_command, json_option, reason_option, who
-from .output import clean, either, emit_json, fields, iso, moment, say, table
+from .output import clean, either, emit_json, fields, iso, moment, say, table, up_to
 from .properties import PROPERTY_HELP, parsed
 from .twins import Twin
 
@@ -248,7 +248,12 @@ def _find(conn: Any, which: str) -> ScheduleRow:
 @database_command
 def schedule_list(database: Database, ended: bool, limit: int, after: int, as_json: bool) -> None:
     """Stored schedules, by number."""
-    found = database.read(schedules.listed, limit, after, ended=ended)
+    listed = database.read(schedules.listed, limit + 1, after, ended=ended)
+    found = up_to(
+        limit,
+        listed,
+        f"--limit shows more, --after {listed[limit - 1].id} those behind them" if len(listed) > limit else "",
+    )
     columns = ("id", "name", "when", "starts", "next", "state")
     either(
         as_json,

@@ -15,8 +15,8 @@ from ...db.errors import DatabaseAway
 from ...db.naming import NotFound
 from ...db.task_states import State
 from ...db.task_views import LogChunk, ShownTask, StepLine, TaskLine
-from .opening import LIMIT, NUMBER, database_command, json_option
-from .output import clean_output, either, emit_json, emit_json_line, fields, iso, moment, say, table, warn
+from .opening import EVERYTHING, LIMIT, NUMBER, database_command, json_option
+from .output import clean_output, either, emit_json, emit_json_line, fields, iso, moment, say, table, up_to, warn
 
 _PIECES = 200
 _EVERY_S = 0.25
@@ -52,13 +52,11 @@ def task_list(
     as_json: bool,
 ) -> None:
     """The newest tasks, newest first."""
-    found = database.read(
-        task_views.listing,
-        buildset=buildset,
-        builder=builder,
-        states=list(states) or None,
-        most=2**31 - 1 if everything else limit,
+    limit = EVERYTHING if everything else limit
+    listed = database.read(
+        task_views.listing, buildset=buildset, builder=builder, states=list(states) or None, most=limit + 1
     )
+    found = up_to(limit, listed)
     columns = ("id", "builder", "buildset", "state", "result", "master", "submitted", "started", "finished", "status")
     rows = [
         (

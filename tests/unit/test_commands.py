@@ -346,7 +346,12 @@ def test_buildsets_and_tasks_are_listed_and_shown(locum, db):
     assert first["changes"] == [1] and first["properties"] == {"scheduler": "quick"}
     assert first["tasks"] == [{"id": 10, "builder": "unit", "state": "queued", "result": None}]
     assert second["due_at"] == iso(5_000_000)
-    assert [b["id"] for b in locum("buildset", "list", "--json", "--limit", "1").json()] == [2]
+    for more in ((), ("--json",)):
+        said = locum("buildset", "list", "--limit", "1", *more)
+        assert said.err == "there are more than the 1 shown: --limit shows more, --all all\n"
+        assert locum("buildset", "list", "--limit", "2", *more).err == ""
+        assert locum("buildset", "list", "--all", *more).err == ""
+    assert [b["id"] for b in said.json()] == [2]
     assert locum("buildset", "list", "--scheduler", "other").out == "no buildsets yet\n"
     assert "rev1" in locum("buildset", "show", "1").out and locum("buildset", "show", "9").code == 1
     assert [t["id"] for t in locum("task", "list", "--buildset", "1", "--json").json()] == [10]

@@ -236,3 +236,14 @@ def test_the_api_keeps_who_did_what(cli, db):
     from locum.db import audit
 
     assert [(e.who, e.action, e.reason) for e in db.read(audit.newest, 1)] == [("ann@host", "pause", "holidays")]
+
+
+def test_a_list_that_stops_at_its_limit_says_how_to_go_on(cli):
+    first, second = add(cli, "--cron", "0 3 * * *"), add(cli, "--cron", "0 4 * * *")
+    for more in ((), ("--json",)):
+        said = cli("schedule", "list", "--limit", "1", *more)
+        assert f"more than the 1 shown: --limit shows more, --after {first['id']} those behind them" in said.err
+        assert cli("schedule", "list", "--after", str(first["id"]), "--limit", "1", *more).err == ""
+    assert [row["id"] for row in cli("schedule", "list", "--after", str(first["id"]), "--json").json()] == [
+        second["id"]
+    ]
