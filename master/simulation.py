@@ -23,6 +23,8 @@ from ..db import buildsets, changes, holding, messages, turns
 from ..db.builders import BuilderRow
 from ..db.effects import Effects, NewBuildset, NewChange, Stamp
 from ..db.task_states import Result, worst
+from ..schedulers.base import Clustered
+from ..schedulers.describing import reaction_of, stable_timer
 from ..schedulers.interface import FinishedBuildset
 from .borrowed_reactor import borrowed_reactor
 from .causes import Activation, BuildsetFinished, Cause, ChangeCame, TimerFired
@@ -275,7 +277,11 @@ class _Simulation(Rehearsal):
             for b in reversed(tenure.pending.buildsets):
                 if b.id in self._asked:
                     break
-                self._asked[b.id] = (next(self._places), self.time.now_us(), _in_words(tenure.newest_cause))
+                self._asked[b.id] = (
+                    next(self._places),
+                    self.time.now_us(),
+                    _in_words(tenure.newest_cause, tenure.scheduler),
+                )
 
     def recorded(self, effects: Effects) -> None:
         """These turns are committed."""
@@ -402,7 +408,7 @@ class _NoReactor:
     callLater = seconds = callFromThread = callInThread = getThreadPool = _refuse
 
 
-def _in_words(cause: Cause | None) -> str:
+def _in_words(cause: Cause | None, scheduler: Clustered) -> str:
     match cause:
         case None:
             return "its own code"
@@ -411,7 +417,7 @@ def _in_words(cause: Cause | None) -> str:
         case BuildsetFinished():
             return f"{cause.buildset.scheduler}: {cause.buildset.result}"
         case TimerFired():
-            return f"timer {cause.key}"
+            return stable_timer(cause.key) if reaction_of(scheduler) == "stable" else f"timer {cause.key}"
         case Activation():
             return "it is active for the first time"
     return cause.id

@@ -74,14 +74,14 @@ def _changes(scheduler: BaseScheduler) -> dict[str, Any]:
         "code": code,
         "importance": considering.file_is_important is not None,
         "onlyImportant": considering.only_important,
-        "reaction": _reaction(scheduler),
+        "reaction": reaction_of(scheduler),
     }
     if isinstance(scheduler, BaseBasicScheduler):
         found["treeStableTimer"] = scheduler.treeStableTimer
     return found
 
 
-def _reaction(scheduler: BaseScheduler) -> Reaction:
+def reaction_of(scheduler: Clustered) -> Reaction:
     """What its gotChange does with a change, as far as it is one of ours."""
     if isinstance(scheduler, BaseBasicScheduler) and _is_ours(
         scheduler, "gotChange", "gotTimer", "timerKey", "pendingFor"
@@ -92,6 +92,15 @@ def _reaction(scheduler: BaseScheduler) -> Reaction:
     if isinstance(scheduler, OldBuildCanceller) and _is_ours(scheduler, "gotChange"):
         return "cancels"
     return "own"
+
+
+def stable_timer(key: str) -> str:
+    """What people are told of a tree-stable timer of that key, such as "tree-stable timer of branch 'main'"."""
+    try:
+        _, _, _, branch = json.loads(key)
+    except (ValueError, TypeError):
+        return "tree-stable timer"
+    return "tree-stable timer of the default branch" if branch is None else f"tree-stable timer of branch {branch!r}"
 
 
 def _conditions(one: ChangeFilter) -> tuple[dict[str, Any], list[str]]:
@@ -174,14 +183,15 @@ class Judgement:
 
     def refusals(self, change: Change) -> list[str]:
         """Those of the known conditions that do not hold, each as a sentence. The real filters judge."""
-        found = []
+        found: dict[str, str] = {}  # 'branch' and 'change_filter' may ask for the same
         if change.codebase not in self.codebases:
             names = ", ".join(repr(name) for name in self.codebases)
-            found.append(f"its codebases are {names}, and the change is of {change.codebase!r}")
+            found["codebase"] = f"its codebases are {names}, and the change is of {change.codebase!r}"
         for name, value, one in self.conditions:
             if not one.filter_change(change):
-                found.append(_refusal(name, value, change))
-        return found
+                same = [value] if isinstance(value, str) else value
+                found.setdefault(f"{name}={same!r}", _refusal(name, value, change))
+        return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from ...db import explaining, schedules, task_views
+from ...db import descriptions, explaining, schedules, task_views
 from ...db.explaining import Asked, Holding, Origin
 from ...db.naming import NotFound
 from ...db.stored import Unreadable, read_object
 from ...db.task_views import TaskLine
+from ...schedulers.describing import read_description, stable_timer
 from ...schedulers.overlapping import RUNS
 from ...schedulers.timed import TICK
 from .output import iso, local_time, span
@@ -98,7 +99,7 @@ def cause_of(conn: Connection, origin: Origin, reader: Reader) -> tuple[dict[str
     if kind == "change":
         return {"kind": "change", "change": int(rest)}, f"because change {rest} came"
     if kind == "timer":
-        return _timer(origin, rest, reader)
+        return _timer(conn, origin, rest, reader)
     if kind == "message":
         return _message(conn, int(rest), reader)
     if kind == "finished":
@@ -112,7 +113,7 @@ def cause_of(conn: Connection, origin: Origin, reader: Reader) -> tuple[dict[str
     return {"kind": "own"}, "by background code of the scheduler itself, in a turn of its own"
 
 
-def _timer(origin: Origin, key: str, reader: Reader) -> tuple[dict[str, Any], str]:
+def _timer(conn: Connection, origin: Origin, key: str, reader: Reader) -> tuple[dict[str, Any], str]:
     value = {"kind": "timer", "timer": key, "due_at": iso(origin.due_at)}
     if origin.due_at is not None:
         late = span(origin.submitted_at - origin.due_at)
@@ -120,7 +121,18 @@ def _timer(origin: Origin, key: str, reader: Reader) -> tuple[dict[str, Any], st
         return value, f"for {how} {reader.at(origin.due_at)}, {late} after it"
     if key == RUNS:
         return value, "when the run before it had ended"
-    return value, f"because its timer {key!r} fired"
+    timed = stable_timer(key) if _is_stable(conn, origin.scheduler_id) else f"timer {key!r}"
+    return value, f"because its {timed} fired"
+
+
+def _is_stable(conn: Connection, scheduler_id: int | None) -> bool:
+    """Whether a scheduler's timers, as far as is known, are tree-stable ones."""
+    try:
+        rows = descriptions.newest(conn, scheduler_id)
+        about = read_description(rows[scheduler_id].about) if scheduler_id in rows else None
+    except (ValueError, Unreadable):
+        return False
+    return about is not None and about.judgement is not None and about.judgement.reaction == "stable"
 
 
 def _finished(conn: Connection, number: int) -> tuple[dict[str, Any], str]:

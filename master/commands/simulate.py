@@ -12,11 +12,12 @@ import click
 from ...config import MasterConfig
 from ...db.naming import Refused
 from ...db.task_states import Result
-from ...schedulers.base import to_instant
+from ...schedulers.base import to_datetime, to_instant
 from .asking import time_given, zone_given
 from .opening import json_option, load_config
 
 MOST_DAYS = 3660
+_EARLIEST = to_datetime(0)
 MUCH = 5_000
 """schedulers times days, from where on it is worth other processes"""
 MOST_JOBS = 8
@@ -120,7 +121,15 @@ def _usual_jobs(config: MasterConfig, span_us: int) -> int:
 
 
 def _span(begin: str, days: float | None, end: str | None, zone_name: str) -> tuple[int, int]:
-    first = time_given("--from", begin, zone_name).astimezone(zone_given(zone_name))
+    first = time_given("--from", begin, zone_name)
+    if first < _EARLIEST:
+        raise click.UsageError(
+            f"--from: {begin} lies before 1970, where Locum's times begin; give a later time, such as 1970-01-01T00:00Z."
+        )
+    try:
+        first = first.astimezone(zone_given(zone_name))
+    except OverflowError:
+        raise click.UsageError(f"--from: {begin} is too late to simulate; give an earlier time.") from None
     if end is not None:
         if days is not None:
             raise click.UsageError("--until: give either it or --days, not both.")

@@ -13,7 +13,7 @@ from ...db.task_states import Result
 from ...schedulers.base import to_datetime
 from ..simulation import Outcome, Passed, Requested, Span, Trouble
 from .asking import zone_given
-from .output import emit_json, iso, say, table, warn
+from .output import counted, emit_json, iso, say, table, warn
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class About:
         """With its offset, in the zone that was asked for."""
         local = to_datetime(us).astimezone(zone_given(self.zone_name))
         offset = local.strftime("%z")
-        return f"{local:%Y-%m-%d %H:%M:%S} {offset[:3]}:{offset[3:5]}"
+        return f"{local.replace(tzinfo=None).isoformat(' ', 'seconds')} {offset[:3]}:{offset[3:5]}"
 
     def local(self, us: int) -> str:
         """The same for programs."""
@@ -165,7 +165,7 @@ def _say_about(about: About) -> None:
     given = about.given
     outside = [f"{n} {where}" for n, where in ((given.before, "before"), (given.after, "after")) if n]
     left = f" ({' and '.join(outside)} that time are left out)" if outside else ""
-    changes = f"{len(given.changes)} changes of {given.origin}{left}" if given.origin else "no changes"
+    changes = f"{counted(len(given.changes), 'change')} of {given.origin}{left}" if given.origin else "no changes"
     say(f"from {about.time(about.span.start)} to {about.time(about.span.end)}, {changes}")
     say(f"assumed: {about.assumed}; nothing was run or touched")
 

@@ -101,7 +101,7 @@ def test_a_table_tells_people_when_who_why_and_what(simulate, folder):
     assert lines[1] == "assumed: every task ends at once, with success; nothing was run or touched"
     assert lines[3:6] == [
         "2026-03-28 03:00:00 +01:00 nightly its time has come unit",
-        "2026-03-28 10:01:30 +01:00 quick timer stable, 2 changes, 1 to 2 unit main a2",
+        "2026-03-28 10:01:30 +01:00 quick tree-stable timer, 2 changes, 1 to 2 unit main a2",
         "2026-03-28 10:01:30 +01:00 after quick: success, 2 changes, 1 to 2 deploy main a2",
     ]
     assert lines[8:] == ["nightly 1", "quick 1", "after 1"]
@@ -119,10 +119,10 @@ def test_a_chain_of_dependents_and_overlap_are_served_in_order(simulate, folder)
     hourly = "  - {type: Nightly, name: hourly, overlap: skip, builderNames: [unit]}\n"
     said = simulate(QUICK + AFTER + more + hourly, "--days", "0.5", "--changes", changes, "--json")
     assert [r for r in said.requested if r[1] in ("quick", "after", "last")] == [
-        ("2026-03-28T10:01", "quick", "timer stable"),
+        ("2026-03-28T10:01", "quick", "tree-stable timer"),
         ("2026-03-28T10:01", "after", "quick: success"),
         ("2026-03-28T10:01", "last", "after: success"),
-        ("2026-03-28T10:11", "quick", "timer stable"),
+        ("2026-03-28T10:11", "quick", "tree-stable timer"),
         ("2026-03-28T10:11", "after", "quick: success"),
         ("2026-03-28T10:11", "last", "after: success"),
     ]
@@ -174,7 +174,7 @@ def test_the_difference_between_two_files(simulate, folder):
     assert rows == [
         "+ 2026-03-28 03:00:00 +01:00 nightly its time has come unit",
         "- 2026-03-28 05:00:00 +01:00 nightly its time has come unit",
-        "~ 2026-03-28 10:01:00 +01:00 quick timer stable, change 1 unit, deploy main builders: unit",
+        "~ 2026-03-28 10:01:00 +01:00 quick tree-stable timer, change 1 unit, deploy main builders: unit",
     ]
     found = json.loads(simulate(new, *arguments, "--json").out)
     assert (len(found["only_config"]), len(found["only_against"]), len(found["changed"]), found["same"]) == (1, 1, 1, 0)
@@ -339,10 +339,10 @@ def test_commits_are_changes_at_the_time_at_which_they_were_committed(simulate, 
     said = simulate(QUICK + every, "--days", "1", "--repository", str(repository), "--json")
     assert said.requested == [
         ("2026-03-28T12:00", "every", "change 1"),
-        ("2026-03-28T12:01", "quick", "timer stable"),
+        ("2026-03-28T12:01", "quick", "tree-stable timer"),
         ("2026-03-28T13:00", "every", "change 2"),
         ("2026-03-28T14:00", "every", "change 3"),
-        ("2026-03-28T14:01", "quick", "timer stable"),
+        ("2026-03-28T14:01", "quick", "tree-stable timer"),
     ]
     stamps = [row["sourcestamps"][0] for row in json.loads(said.out)["requested"]]
     assert [stamp["branch"] for stamp in stamps] == ["main", "main", "side", "main", "main"]
@@ -466,3 +466,18 @@ def test_a_plugin_whose_service_does_not_start_is_named(simulate, folder):
     said = simulate(MINE + PLUGINS.format(file="./mine.py"))
     assert said.code == 1 and said.out == ""
     assert "master.yaml: startService of 'own' failed: OSError: no file; nothing was simulated" in said.err
+
+
+@pytest.mark.parametrize("begin", ["1969-12-31T23:59:59Z", "1960-01-01", "0001-01-01"])
+def test_a_beginning_before_1970_is_refused(simulate, begin):
+    said = simulate(NIGHTLY, begin=begin)
+    assert (said.code, said.out) == (2, "")
+    assert f"--from: {begin} lies before 1970, where Locum's times begin; give a later time" in said.err
+
+
+def test_a_tree_stable_timer_of_a_branch_is_told_as_next_tells_of_it(simulate, folder):
+    changes = lines_of(folder, {"branch": "main", "repository": "repo", "when": "2026-03-28T10:00:00+01:00"})
+    every = "  - {type: AnyBranchScheduler, name: each, treeStableTimer: 60, builderNames: [unit]}\n"
+    said = simulate(every, "--changes", changes)
+    assert "tree-stable timer of branch 'main', change 1 " in said.out and "[" not in said.out
+    assert ", 1 change of " in said.out.splitlines()[0]
