@@ -1,7 +1,7 @@
 """A recurring rule in readable English."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 
 from .cron_fields import LAST, MONTH_NAMES, WEEKDAY_NAMES, Days, MonthDays, WeekDays
 from .wall_times import WallTimes
@@ -23,14 +23,14 @@ def sentence(wall: WallTimes, timezone: str) -> str:
     return ", ".join(part for part in (when, day, months, timezone) if part)
 
 
-def grid_sentence(period_us: int, anchor: int) -> str:
+def grid_sentence(period_us: int, anchor: int, zone: tzinfo) -> str:
     """Such as "Every 15 minutes from 5 January 2026 00:00:00 UTC"; ``anchor`` in microseconds since the epoch."""
     seconds = period_us / 1e6
     size, unit = next((one for one in _UNITS if seconds % one[0] == 0), (1, "second"))
     number = f"{seconds / size:.6f}".rstrip("0").rstrip(".")
     every = unit if number == "1" else f"{number} {unit}s"
-    at = datetime.fromtimestamp(anchor // 1_000_000, UTC)
-    return f"Every {every} from {at.day} {MONTH_NAMES[at.month - 1]} {at.year} {at:%H:%M:%S} UTC"
+    at = datetime.fromtimestamp(anchor // 1_000_000, zone)
+    return f"Every {every} from {at.day} {MONTH_NAMES[at.month - 1]} {at.year} {at:%H:%M:%S} {zone}"
 
 
 def clock_sentence(fixed: bool, gap: int | None, repeat: int | None, timezone: str) -> str:

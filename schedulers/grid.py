@@ -4,6 +4,7 @@ A rule is a pure value: a set of instants, in whole microseconds since the epoch
 """
 
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import Final, Protocol, runtime_checkable
 
 from .cron import Instant
@@ -51,9 +52,9 @@ class PeriodicRule:
             return None
         return self.anchor + (t - self.anchor - 1) // self.period_us * self.period_us
 
-    def sentence(self) -> str:
-        """The rule in English, such as "Every 15 minutes from 5 January 2026 00:00:00 UTC"."""
-        return grid_sentence(self.period_us, self.anchor)
+    def sentence(self, zone: tzinfo | None = None) -> str:
+        """The rule in English, such as "Every 15 minutes from 5 January 2026 00:00:00 UTC"; its beginning in that zone."""
+        return grid_sentence(self.period_us, self.anchor, UTC if zone is None else zone)
 
     def count(self, after: Instant, until: Instant) -> int:
         """How many fires there are at ``after < t <= until``."""

@@ -112,7 +112,11 @@ def _newest_change(conn: Connection) -> int:
 
 
 def _number(form: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
+    if text.isascii() and text.isdigit() and len(text) > 18:
+        raise click.UsageError(
+            f"{form}:{text:.40}: no {form} has a number as large as that; 'locum {form} list' shows those that there are."
+        )
+    if not (text.isascii() and text.isdigit()):
         raise click.UsageError(f"{form}:{text}: expected a number, such as {form}:17.")
     return int(text)
 

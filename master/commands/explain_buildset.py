@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from ...db import changes, explaining, requested
 from ...db.stored import read_object
 from .explaining import Explained, Reader, cause_of, held_by, made_by, tasks_of
-from .output import iso
+from .output import counted, iso
 
 
 def explain(conn: Connection, number: int, reader: Reader) -> Explained:
@@ -46,7 +46,7 @@ def _say_changes(conn: Connection, numbers: list[int], told: Explained, reader: 
         where = f"branch {row.branch or '(default)'}, revision {row.revision or '-'}"
         told.lines.append(f"change {row.number} by {row.who}, {where}, {reader.at(row.received_at)}")
     if len(numbers) > 10:
-        told.lines.append(f"and {len(numbers) - 10} earlier changes")
+        told.lines.append(f"and {counted(len(numbers) - 10, 'earlier change')}")
 
 
 def _say_parent(parent_json: str | None, waited_for: bool, told: Explained, number: int) -> None:

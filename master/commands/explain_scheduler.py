@@ -16,7 +16,7 @@ from ...schedulers.timed import STATE, TICK
 from ...schedulers.triggerable import HANDED
 from .explaining import Explained, Reader, made_by, request_text
 from .next import description_in, grid_in, rule_text
-from .output import iso
+from .output import counted, iso
 
 _AUDIT = 5
 
@@ -132,16 +132,17 @@ def _changes(conn: Connection, page: SchedulerPage, judgement: Judgement, reader
     if not total:
         conditions = [f"{name}={wanted!r}" for name, wanted, _ in judgement.conditions]
         code = [*judgement.code, *(["fileIsImportant"] if judgement.judges_importance else [])]
-        fitting = ", ".join([*conditions, *code]) or "any"
+        fitting = ", ".join(dict.fromkeys([*conditions, *code])) or "any"
         yield f"it waits for a change of codebase {', '.join(map(repr, judgement.codebases))} that fits ({fitting})"
     elif judgement.reaction == "stable":
         due = [t.due for t in page.timers if t.key not in (TICK, RUNS)]
         if due:
-            yield f"{total} changes ({important} important) wait for the tree-stable timer, {reader.when(min(due))}"
+            wait = "waits" if total == 1 else "wait"
+            yield f"{counted(total, 'change')} ({important} important) {wait} for the tree-stable timer, {reader.when(min(due))}"
         else:
-            yield f"{total} unimportant changes wait for an important one"
+            yield f"{counted(total, 'unimportant change')} {'waits' if total == 1 else 'wait'} for an important one"
     else:
-        yield f"{total} changes ({important} important) are on its list"
+        yield f"{counted(total, 'change')} ({important} important) {'is' if total == 1 else 'are'} on its list"
 
 
 def _times(conn: Connection, row: TimedRow, about: Description, times: Times, reader: Reader) -> Iterator[str]:
@@ -149,7 +150,7 @@ def _times(conn: Connection, row: TimedRow, about: Description, times: Times, re
     rule = None if grid is None else times.rule(grid[0])
     if grid is not None and rule is not None:
         due = rule.after(max(grid[1], reader.now))
-        yield f"{rule_text(rule)}: its next time is {'none' if due is None else reader.when(due)}"
+        yield f"{rule_text(rule, reader.zone)}: its next time is {'none' if due is None else reader.when(due)}"
     else:
         yield f"its times are told by code of {about.cls} only"
     if times.only_if_changed and not explaining.pending_of(conn, row.id)[1]:

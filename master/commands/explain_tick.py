@@ -43,7 +43,7 @@ def of_scheduler(conn: Connection, name: str, due: int, reader: Reader) -> Expla
     due = _in_that_second(rule, due)
     starts = due if rule is None else start_of(rule, about.times.policy, name, due)
     told = Explained({"what": "tick", "scheduler": name, "due_at": iso(due), "starts": iso(starts)})
-    text = f"by code of {about.cls}" if rule is None else rule_text(rule)
+    text = f"by code of {about.cls}" if rule is None else rule_text(rule, reader.zone)
     told.say("rule", text, f"time {reader.at(due)} of scheduler {name!r}: {text}")
     _judge(conn, told, consumer, about.times, rule, grid, began, due, starts, reader)
     _say_holder(conn, told, named, due, reader)

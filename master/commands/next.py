@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Any
 
 import click
@@ -20,7 +20,8 @@ from ...db.schedules import ScheduleRow
 from ...db.stored import Unreadable, read_value
 from ...schedulers.base import to_datetime, to_instant
 from ...schedulers.calendar import CALENDAR
-from ...schedulers.describing import Description, read_description
+from ...schedulers.describing import Description, read_description, stable_timer
+from ...schedulers.grid import PeriodicRule
 from ...schedulers.overlapping import RUNS
 from ...schedulers.timed import STATE, TICK
 from ..coming import Day, Fire, Source, coming, days, first_of_each, total
@@ -71,15 +72,17 @@ class Agenda:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def agenda(conn: Connection, name: str | None, kind: str | None, until: int | None, most: int) -> Agenda:
-    """What may fire up to ``until``, of one name or of all. NotFound, Refused."""
+def agenda(
+    conn: Connection, name: str | None, kind: str | None, until: int | None, most: int, zone: tzinfo | None = None
+) -> Agenda:
+    """What may fire up to ``until``, of one name or of all, told in that zone. NotFound, Refused."""
     found = Agenda(listings.now(conn))
     one, schedule = _named(conn, name, kind)
     timed = [] if name is not None and one is None else rows.timed(conn, STATE, one.id if one else None)
     timed = [row for row in timed if kind is None or row.kind == kind]
     timers = {} if name is not None and one is None else _timers(conn, one.id if one else None)
     for row in timed:
-        _add_scheduler(found, row, timers.get((row.kind, row.name), []))
+        _add_scheduler(found, row, timers.get((row.kind, row.name), []), zone)
     if name is None and kind in (None, "schedule"):
         note = _calendars_note(conn, timed)
         stored, beyond = rows.stored(conn, until, min(most, _STORED_AT_MOST))
@@ -142,12 +145,12 @@ def grid_in(state_json: str | None, name: str) -> tuple[int, int] | None:
     return value["anchor"], value["examined"]
 
 
-def rule_text(rule: Any) -> str:
-    """A scheduler's rule in English."""
-    return str(rule.sentence())
+def rule_text(rule: Any, zone: tzinfo | None = None) -> str:
+    """A scheduler's rule in English. What has no zone of its own is told in that one, or in UTC."""
+    return str(rule.sentence(zone) if isinstance(rule, PeriodicRule) else rule.sentence())
 
 
-def _add_scheduler(found: Agenda, row: TimedRow, timers: Sequence[TimerLine]) -> None:
+def _add_scheduler(found: Agenda, row: TimedRow, timers: Sequence[TimerLine], zone: tzinfo | None) -> None:
     about = description_in(row.about_json, row.name)
     grid = grid_in(row.state_json, row.name)
     times = None if about is None else about.times
@@ -155,7 +158,7 @@ def _add_scheduler(found: Agenda, row: TimedRow, timers: Sequence[TimerLine]) ->
     others = list(timers)
     if times is not None and rule is not None and grid is not None:
         others = [timer for timer in timers if timer.key != TICK]
-        text = rule_text(rule)
+        text = rule_text(rule, zone)
         if row.enabled:
             note = "" if row.master else "nobody holds it now"
             found.sources.append(
@@ -176,23 +179,14 @@ def _disabled(row: TimedRow) -> str:
 
 def _what(timer: TimerLine, row: TimedRow, about: Description | None) -> str:
     if about is not None and about.judgement is not None and about.judgement.reaction == "stable":
-        branch = _branch_of(timer.key)
-        whose = f"{branch}; changes on its list, of all branches" if branch else "; changes on its list"
-        return f"tree-stable timer{whose}: {row.pending}"
+        timed = stable_timer(timer.key)
+        return f"{timed}; changes on its list{', of all branches' if ' of ' in timed else ''}: {row.pending}"
     if about is not None and about.times is not None:
         if timer.key == RUNS:
             return "looks whether what ran has ended"
         if timer.key == TICK:
             return f"the next time of a rule that only the code of {about.cls} knows"
     return f"timer {timer.key!r} of its own"
-
-
-def _branch_of(key: str) -> str:
-    try:
-        _, _, _, branch = json.loads(key)
-    except (ValueError, TypeError):
-        return ""
-    return " of the default branch" if branch is None else f" of branch {branch!r}"
 
 
 def _calendars_note(conn: Connection, timed: Iterable[TimedRow]) -> str:
@@ -259,7 +253,11 @@ def next_(
         until = database.read(listings.now) + CALENDAR_DAYS * _DAY_US
     spans = until is not None or name is not None
     most = limit or ((SPAN_LIMIT if until is not None else 10) if spans else DEFAULT_LIMIT)
-    found = database.read(agenda, name, kind, until, most)
+    found = database.read(agenda, name, kind, until, most, zone)
+    if until is not None and until < found.now:
+        raise click.UsageError(
+            f"--until: {until_text} is over, it is {local_time(found.now, zone)} now; give a later time."
+        )
     if as_calendar:
         assert until is not None
         planned, stopped = days(found.sources, found.now, until, zone, most)

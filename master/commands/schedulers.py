@@ -15,7 +15,7 @@ from ...schedulers.timed import STATE
 from .asking import asked, kept, request_option, span_given, zone_name_or_default, zone_option
 from .next import description_in, grid_in, rule_text
 from .opening import announce, database_command, json_option, reason_option, who, written
-from .output import either, emit_json, fields, iso, moment, say, table
+from .output import counted, either, emit_json, fields, iso, moment, say, table
 from .status import scheduler_json, scheduler_table
 from .twins import Twin
 
@@ -147,7 +147,11 @@ def scheduler_enable(database: Database, name: str, kind: str | None, reason: st
     if not done.changed:
         say(f"{done.name} is enabled already")
     else:
-        skipped = f"; {done.skipped} changes that came meanwhile are not for it" if done.skipped else ""
+        skipped = (
+            f"; {counted(done.skipped, 'change')} that came meanwhile {'is' if done.skipped == 1 else 'are'} not for it"
+            if done.skipped
+            else ""
+        )
         say(f"{done.name} is enabled{skipped}")
 
 

@@ -8,6 +8,7 @@ from locum.db import cancelling, changes, messages, orders, tasks
 from locum.master.changes import validated
 from locum.master.schedules import Schedules
 from locum.schedulers import (
+    AnyBranchScheduler,
     BaseScheduler,
     ChangeFilter,
     Dependent,
@@ -554,6 +555,23 @@ def test_a_buildset_of_a_time_and_of_background_code(cluster, origin):  # noqa: 
     assert "background code of the scheduler itself" in origin(2)[1]
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (single(treeStableTimer=60), "because its tree-stable timer fired"),
+        (
+            lambda: AnyBranchScheduler("quick", ["unit"], treeStableTimer=60),
+            "because its tree-stable timer of branch 'main' fired",
+        ),
+    ],
+)
+def test_a_buildset_of_a_tree_stable_timer_is_told_as_next_tells_of_it(cluster, origin, make, said):  # noqa: F811
+    b = cluster(make)
+    b.change(branch="main")
+    b.advance(120)
+    assert said in origin(1)[1]
+
+
 def test_a_buildset_that_there_is_not(told, db):  # noqa: F811
     assert told("explain", "buildset:9").code == 1
 
@@ -640,10 +658,18 @@ def test_what_a_scheduler_waits_for(cluster, reasons, make, said):  # noqa: F811
     assert any(said in text for text in reasons(make().name)["waits"]), reasons(make().name)
 
 
+def test_a_condition_that_stands_in_two_arguments_is_said_once(cluster, reasons, verdict):  # noqa: F811
+    both = {"branch": "main", "change_filter": ChangeFilter(branch="main")}
+    b = cluster(lambda: Periodic("often", ["unit"], periodicBuildTimer=600, onlyIfChanged=True, **both))
+    assert any(text.endswith("that fits (branch='main')") for text in reasons("often")["waits"])
+    number = b.change(branch="other")
+    assert verdict(number)[1].count("its filter has branch=") == 1
+
+
 def test_what_is_on_a_schedulers_list(cluster, reasons):  # noqa: F811
     b = cluster(single(treeStableTimer=600, fileIsImportant=lambda change: change.who == "ann"))
     b.change(branch="main", who="bob")
-    assert "1 unimportant changes wait for an important one" in reasons("quick")["waits"]
+    assert "1 unimportant change waits for an important one" in reasons("quick")["waits"]
     b.change(branch="main")
     assert any("2 changes (1 important) wait for the tree-stable timer" in text for text in reasons("quick")["waits"])
 

@@ -276,3 +276,18 @@ def test_days_begin_where_the_zones_midnight_is_also_where_there_is_none():
     assert [(day.day.isoformat(), day.entries[0].count) for day in found] == [
         *(("2010-10-02", 15), ("2010-10-03", 23), ("2010-10-04", 24), ("2010-10-05", 10)),
     ]
+
+
+def test_a_grid_is_told_in_the_zone_in_which_its_times_are(cluster, told):
+    cluster(lambda: Periodic("often", ["unit"], periodicBuildTimer=20), at="2026-11-22T17:04:42+00:00")
+    (line,) = [line for line in told("next", "--timezone", "Asia/Tokyo").out.splitlines() if "often" in line]
+    assert "Every 20 seconds from 23 November 2026 02:04:42 Asia/Tokyo" in line and "UTC" not in line
+    assert "from 22 November 2026 17:04:42 UTC" in told("next", "--timezone", "UTC").out
+
+
+def test_a_time_that_is_over_is_refused_instead_of_being_found_empty(cluster, told):
+    cluster(nightly())
+    for more in ((), ("--calendar",)):
+        said = told("next", "nightly", "--until", "2020-01-01", "--timezone", "UTC", *more)
+        assert (said.code, said.out) == (2, "") and "--until: 2020-01-01 is over, it is 20" in said.err
+        assert "give a later time" in said.err
