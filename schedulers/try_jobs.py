@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .arguments import checked_properties
+from .patches import level_fault, subdir_fault, text_fault
 
 LARGEST_JOB = 20 * 1024 * 1024
 LONGEST_TEXT = 4096
@@ -84,8 +85,12 @@ def job_of(given: Any) -> TryJob:
     for key in ("branch", "baserev"):
         values[key] = values.get(key) or None
     level = given.get("patch_level", 1)
-    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 100:
-        raise BadJob(f"patch_level: expected a whole number from 0 to 100, got {level!r:.40}")
+    for key, fault in (
+        ("patch_level", level_fault(level)),
+        ("patch_subdir", subdir_fault(values.get("patch_subdir", ""))),
+    ):
+        if fault:
+            raise BadJob(f"{key}: {fault}")
     builders = given.get("builders") or []
     if not isinstance(builders, list) or not all(isinstance(name, str) for name in builders):
         raise BadJob(f"builders: expected a list of names, got {builders!r:.60}")
@@ -108,18 +113,13 @@ def _patch(given: Mapping[str, Any]) -> bytes | None:
 
 
 def _text(key: str, value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            pass
-        else:
-            most = {"comment": LONGEST_COMMENT}.get(key, LONGEST_TEXT if key in _TEXTS else LARGEST_JOB)
-            if len(value) > most:
-                raise BadJob(f"{key}: it has {len(value):,} characters; {most:,} are the most")
-            if "\0" not in value or key == "patch_body":
-                return value
-    raise BadJob(f"{key}: expected text, got {value!r:.60}")
+    fault = text_fault(value, nul=key == "patch_body")
+    if fault:
+        raise BadJob(f"{key}: {fault}")
+    most = {"comment": LONGEST_COMMENT}.get(key, LONGEST_TEXT if key in _TEXTS else LARGEST_JOB)
+    if len(value) > most:
+        raise BadJob(f"{key}: it has {len(value):,} characters; {most:,} are the most")
+    return str(value)
 
 
 def _json(data: bytes) -> Any:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from ...config.builders import StepSection
 from ...config.secret import Secret, mask_credentials
 from ...db.tasks import SourceStamp
+from ...schedulers.patches import level_fault, subdir_fault
 from ..sources.address import Address
 from .command import Ending
 from .rendering import UnknownProperty, render
@@ -265,10 +266,9 @@ def _patch(given: Mapping[str, Any]) -> tuple[bytes, int, str]:
         patch = str(given.get("body") or "").encode() if encoded is None else base64.b64decode(encoded, validate=True)
     except (TypeError, ValueError):
         raise StepFailed("the source stamp's patch cannot be read") from None
-    if isinstance(level, bool) or not isinstance(level, int) or not 0 <= level <= 100:
-        raise StepFailed(f"the source stamp's patch has no usable level: {level!r:.40}")
-    if not isinstance(subdir, str) or subdir.startswith(("/", "-")) or ".." in subdir.split("/"):
-        raise StepFailed(f"the source stamp's patch is for {subdir!r:.80}, which is not a folder of the repository")
+    for what, fault in (("level", level_fault(level)), ("subdir", subdir_fault(subdir))):
+        if fault:
+            raise StepFailed(f"the source stamp's patch has no usable {what}: {fault}")
     return patch, level, subdir
 
 

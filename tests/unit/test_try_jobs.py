@@ -41,6 +41,7 @@ def test_a_job_as_json_and_as_netstrings_of_all_versions_says_the_same():
     assert read_job(text) == read_job(netstrings(b"5", text)) == read_job(netstrings(b"6", text) + b"\n") == whole
     assert read_job(b'{"patch_body": "diff"}').patch == b"diff"
     assert read_job(b'{"branch": "", "baserev": null}') == TryJob()
+    assert read_job(b'{"patch_subdir": "lib/..core/x"}').patch_subdir == "lib/..core/x"
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,11 @@ def test_a_job_as_json_and_as_netstrings_of_all_versions_says_the_same():
         (b'{"properties": {"a": NaN}}', "property 'a': expected a JSON value"),
         (b'{"branch": "' + b"x" * 4097 + b'"}', "branch: it has 4,097 characters"),
         (b'{"comment": "' + b"x" * 65537 + b'"}', "comment: it has 65,537 characters"),
+        (b'{"patch_level": 101}', "patch_level: expected a whole number from 0 to 100"),
+        (b'{"patch_subdir": "../.."}', "patch_subdir: expected a folder of the repository"),
+        (b'{"patch_subdir": "lib/../../x"}', "patch_subdir: expected a folder of the repository"),
+        (b'{"patch_subdir": "/etc"}', "patch_subdir: expected a folder of the repository"),
+        (b'{"patch_subdir": "--reverse"}', "patch_subdir: expected a folder of the repository"),
         (b'{"builders": "unit"}', "builders: expected a list"),
         (b'{"properties": []}', None),
         (b'{"properties": [1]}', "properties: expected a mapping"),
