@@ -89,7 +89,7 @@ async def _form(scheduler: ForceScheduler, body: Mapping[str, Any]) -> Mapping[s
         if body.get(key):
             values.setdefault(scheduler.fieldOf(body.get("codebase"), key), body[key])
     for field, value in ((scheduler.reason, body.get("reason")), (scheduler.priorityField, body.get("priority"))):
-        if value:
+        if value not in (None, ""):  # 0 is a priority
             values.setdefault(field.fullName, value)
     try:
         return _added(scheduler, *(await scheduler.force(body.get("owner") or "", body.get("builderNames"), values)))

@@ -6,22 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..config import suggest
-from .arguments import is_priority
+from .arguments import LARGEST_PRIORITY, is_priority
 from .base import BaseScheduler
+from .field_options import checked_list, checked_words, repeated
 from .hooks import hook
 from .parameters import (
     BaseParameter,
     CodebaseParameter,
     CollectedValidationError,
+    FixedParameter,
     IntParameter,
     StringParameter,
     UserNameParameter,
     parameter,
+    require_text,
+    require_whole,
+    value_names,
     values_of,
 )
 
 SOURCE = "Force Build Form"
 BUILDERS = "builderNames"
+_OURS = ("owner", "reason", "scheduler")
 
 
 class ForceScheduler(BaseScheduler):
@@ -42,34 +48,30 @@ class ForceScheduler(BaseScheduler):
         reasonString: str = "A build was forced by '%(owner)s': %(reason)s",
         buttonName: str | None = None,
         label: str | None = None,
-        codebases: Any = None,
-        properties: Any = None,
+        codebases: Any = ("",),
+        properties: Any = (),
         priority: Any = None,
     ) -> None:
-        self.username = parameter(username or UserNameParameter(need_email=False), "username")
-        self.reason = parameter(reason or StringParameter("reason", default="force build", size=20), "reason")
-        self.priorityField = parameter(priority or IntParameter("priority"), "priority")
+        self.username = _field(username, "username", UserNameParameter(need_email=False))
+        self.reason = _field(reason, "reason", StringParameter("reason", default="force build", size=20))
+        self.priorityField = _field(priority, "priority", IntParameter("priority"))
+        require_text(self.username, "username")
+        require_text(self.reason, "reason")
+        require_whole(self.priorityField, "priority", _priority_fault)
         self.codebaseFields = _codebases(codebases)
-        if isinstance(properties, (Mapping, str)):
-            raise ValueError(f"properties: expected a list of parameters, got {properties!r}")
-        self.propertyFields = [parameter(one, f"properties[{n}]") for n, one in enumerate(properties or ())]
+        given = checked_list("properties", properties, "parameters")
+        self.propertyFields = [parameter(one, f"properties[{number}]") for number, one in enumerate(given)]
         super().__init__(name, builderNames, codebases=[field.codebase for field in self.codebaseFields])
-        try:
-            reasonString % {"owner": "", "reason": ""}
-        except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"reasonString: expected text with %(owner)s and %(reason)s: {error}") from None
-        self.reasonString = reasonString
-        self.buttonName = buttonName or name
-        self.label = label or name
+        self.reasonString = _checked_reason(reasonString)
+        self.buttonName = name if buttonName is None else checked_words("buttonName", buttonName) or name
+        self.label = name if label is None else checked_words("label", label) or name
         self.form: list[BaseParameter] = [
             *(self.username, self.reason, self.priorityField),
             *self.codebaseFields,
             *self.propertyFields,
         ]
         self.fieldNames = [field.fullName for one in self.form for field in one.fields()]
-        twice = {field for field in self.fieldNames if self.fieldNames.count(field) > 1}
-        if twice:
-            raise ValueError(f"properties: the form has two fields named {min(twice)!r}; name one of them anew")
+        _refuse_double_names(self.fieldNames, value_names(self.propertyFields))
 
     def spec(self) -> dict[str, Any]:
         """The form for whoever shows it, as JSON values."""
@@ -92,14 +94,15 @@ class ForceScheduler(BaseScheduler):
         """(buildset id, {builder id: task id}) for a form's {field: value or list of values}. CollectedValidationError."""
         errors: dict[str, str] = {}
         form = {name: value if isinstance(value, list) else [value] for name, value in (values or {}).items()}
-        if owner:
+        if owner and not isinstance(self.username, FixedParameter):
             form.setdefault(self.username.fullName, [owner])
         names = None if builderNames is None else list(builderNames)
         self._refuse_others(names, form, errors)
         who, why, priority = (field.taken(form, errors) for field in (self.username, self.reason, self.priorityField))
         found, stamps = await self.gathered(form, errors)
-        if priority is not None and not is_priority(priority):
-            errors.setdefault(self.priorityField.fullName, f"expected a whole number, got {priority!r}")
+        fault = _priority_fault(priority)
+        if fault:
+            errors.setdefault(self.priorityField.fullName, fault)
         if errors:
             raise CollectedValidationError(errors)
         reason = self.reasonString % {"owner": who, "reason": why}
@@ -134,21 +137,56 @@ class ForceScheduler(BaseScheduler):
                 errors[field] = f"the form has no such field; {hint}"
 
 
+def _field(given: Any, where: str, usual: BaseParameter) -> BaseParameter:
+    return usual if given is None else parameter(given, where)
+
+
+def _priority_fault(value: Any) -> str:
+    if value is None or is_priority(value):
+        return ""
+    return f"expected a whole number from {-LARGEST_PRIORITY} to {LARGEST_PRIORITY}, got {value!r:.60}"
+
+
+def _checked_reason(text: Any) -> str:
+    checked = checked_words("reasonString", text)
+    try:
+        checked % {"owner": "", "reason": ""}
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"reasonString: expected text with %(owner)s and %(reason)s: {error}") from None
+    return checked
+
+
+def _refuse_double_names(fields: Sequence[str], properties: Sequence[str]) -> None:
+    twice = repeated(fields) or repeated(properties)
+    if twice is not None:
+        raise ValueError(f"properties: the form has two fields named {twice!r}; name one of them anew")
+    if "" in fields:
+        raise ValueError(
+            "properties: the form has a field without a name, which nobody could fill in; give it a 'name'"
+        )
+    taken = [name for name in properties if name in _OURS]
+    if taken:
+        raise ValueError(
+            f"properties: a field named {taken[0]!r} would be lost, as every buildset gets a property of that name; name"
+            " the field anew"
+        )
+
+
 def _codebases(given: Any) -> list[CodebaseParameter]:
-    if given is None:
-        return [CodebaseParameter("")]
-    if isinstance(given, (str, Mapping)):
-        raise ValueError(f"codebases: expected a list of names or of CodebaseParameters, got {given!r}")
     fields: list[CodebaseParameter] = []
-    for number, one in enumerate(given):
+    for number, one in enumerate(checked_list("codebases", given, "names or of CodebaseParameters")):
         where = f"codebases[{number}]"
         if isinstance(one, str):
-            field: BaseParameter = CodebaseParameter(one)
-        else:
-            field = parameter({"type": "Codebase", **one} if isinstance(one, Mapping) else one, where)
+            one = {"codebase": one}
+        if not isinstance(one, (BaseParameter, Mapping)):
+            raise ValueError(f"{where}: expected a name or a CodebaseParameter, got {one!r:.60}")
+        field = parameter({"type": "Codebase", **one} if isinstance(one, Mapping) else one, where)
         if not isinstance(field, CodebaseParameter):
-            raise ValueError(f"{where}: expected a name or a CodebaseParameter, got {one!r}")
+            raise ValueError(f"{where}: expected a name or a CodebaseParameter, got {one!r:.60}")
         fields.append(field)
     if not fields:
         raise ValueError("codebases: expected at least one")
+    twice = repeated([field.codebase for field in fields])
+    if twice is not None:
+        raise ValueError(f"codebases: {twice!r} is there twice; leave one of them out")
     return fields

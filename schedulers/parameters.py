@@ -7,16 +7,29 @@ only for the form's looks (labels, layout, sizes) is kept for whoever shows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ..config import suggest
 from .arguments import to_json
 from .bounded_re import compile_bounded, matches
+from .field_options import (
+    checked_autopopulate,
+    checked_choices,
+    checked_flag,
+    checked_list,
+    checked_size,
+    checked_words,
+    repeated,
+)
+from .patches import level_fault, subdir_fault, text_fault
 
 LONGEST_FILE = 10 * 1024 * 1024
 LAYOUTS = ("vertical", "simple", "tabs")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_EMPTY: tuple[Any, ...] = ("", None, [])
+_ROOM = __name__.rpartition(".")[0]
 _EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+")
 
 
@@ -53,34 +66,50 @@ class BaseParameter:
     ) -> None:
         if not isinstance(name, str) or (name and not _NAME.fullmatch(name)):
             raise ValueError(f"name: expected letters, digits, '_', '-' and '.', got {name!r}")
-        for argument, value in (("required", required), ("multiple", multiple), ("hide", hide)):
-            if not isinstance(value, bool):
-                raise ValueError(f"{argument}: expected true or false, got {value!r}")
-        if maxsize is not None and (isinstance(maxsize, bool) or not isinstance(maxsize, int) or maxsize < 0):
-            raise ValueError(f"maxsize: expected a whole number of characters, got {maxsize!r}")
-        if autopopulate is not None and not isinstance(autopopulate, Mapping):
-            raise ValueError(f"autopopulate: expected a mapping of values to fields' values, got {autopopulate!r}")
         self.name = self.fullName = name
-        self.label = name if label is None else label
-        self.tablabel = self.label if tablabel is None else tablabel
-        self.regex = regex
+        self.label = name if label is None else checked_words("label", label)
+        self.tablabel = self.label if tablabel is None else checked_words("tablabel", tablabel)
+        self.regex = None if regex is None else checked_words("regex", regex)
         try:
             self._pattern = None if regex is None else compile_bounded(regex)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise ValueError(f"regex: {error}") from None
         self.default = default
-        self.required = required
-        self.multiple = multiple
-        self.hide = hide
-        self.maxsize = maxsize
-        self.autopopulate = autopopulate
-        self.tooltip = tooltip
+        self.required = checked_flag("required", required)
+        self.multiple = checked_flag("multiple", multiple)
+        self.hide = checked_flag("hide", hide)
+        self.maxsize = None if maxsize is None else checked_size("maxsize", maxsize, "characters")
+        self.autopopulate = None if autopopulate is None else checked_autopopulate(autopopulate)
+        self.tooltip = checked_words("tooltip", tooltip)
         to_json(default, "default")
+        fault = self._default_fault()
+        if fault:
+            raise ValueError(f"default: the field {name!r} would not take it itself: {fault}")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def _default_fault(self) -> str:
+        """Why the field would refuse its own default. An empty one stands for a field that nobody has filled in."""
+        if self.default in _EMPTY:
+            return ""
+        several = self.multiple and isinstance(self.default, (list, tuple))
+        try:
+            for value in self.default if several else [self.default]:
+                self._one(value)
+        except ValidationError as error:
+            return str(error) if self._is_ours or isinstance(self.default, str) else ""
+        except Exception:  # somebody's own class, which may need what its constructor has not set yet
+            if self._is_ours:
+                raise
+        return ""
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether its class comes with Locum; somebody's own may have defaults that are no texts."""
+        return type(self).__module__.startswith(f"{_ROOM}.")
 
     def named(self, group: str) -> None:
         """It is in a group of that full name."""
@@ -105,7 +134,7 @@ class BaseParameter:
 
     def _taken(self, given: Sequence[Any] | None) -> Any:
         if given is None:
-            if self.required and self.default in ("", None, []):
+            if self.required and self.default in _EMPTY:
                 raise ValidationError("it is required")
             return self.default
         if self.multiple:
@@ -118,6 +147,9 @@ class BaseParameter:
 
     def _one(self, value: Any) -> Any:
         text = self.text_of(value)
+        fault = text_fault(text, nul=isinstance(self, (TextParameter, FileParameter)))
+        if fault:
+            raise ValidationError(fault)
         if self.required and not text:
             raise ValidationError("it is required")
         if self.maxsize is not None and len(text) > self.maxsize:
@@ -146,6 +178,9 @@ class FixedParameter(BaseParameter):
 
     type: ClassVar[str] = "fixed"
 
+    def _default_fault(self) -> str:
+        return ""  # nobody else gives it a value
+
     def _taken(self, given: Sequence[Any] | None) -> Any:
         if given is not None and list(given) not in ([self.default], [str(self.default)]):
             raise ValidationError(f"it is always {self.default!r}")
@@ -159,7 +194,7 @@ class StringParameter(BaseParameter):
 
     def __init__(self, name: str, size: int = 10, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        self.size = size
+        self.size = checked_size("size", size, "characters")
 
 
 class TextParameter(StringParameter):
@@ -169,7 +204,8 @@ class TextParameter(StringParameter):
 
     def __init__(self, name: str, cols: int = 80, rows: int = 20, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        self.cols, self.rows = cols, rows
+        self.cols = checked_size("cols", cols, "characters")
+        self.rows = checked_size("rows", rows, "lines")
 
 
 class IntParameter(StringParameter):
@@ -179,12 +215,18 @@ class IntParameter(StringParameter):
 
     def __init__(self, name: str, default: Any = 0, **kwargs: Any) -> None:
         super().__init__(name, default=default, **kwargs)
+        if isinstance(default, str) and _WHOLE.fullmatch(default.strip()):
+            self.default = int(default)
+
+    def _default_fault(self) -> str:
+        unfilled = type(self.default) is int and self.default == 0
+        return "" if unfilled else super()._default_fault()
 
     def parsed(self, text: str) -> Any:
         if not text and not self.required:
             return self.default
-        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text.strip()):
-            raise ValidationError(f"expected a whole number, got {text[:60]!r}")
+        if not _WHOLE.fullmatch(text.strip()):
+            raise ValidationError(f"expected a whole number of at most 18 digits, got {text[:60]!r}")
         return int(text)
 
 
@@ -194,9 +236,10 @@ class BooleanParameter(BaseParameter):
     type: ClassVar[str] = "bool"
 
     def __init__(self, name: str, default: Any = False, **kwargs: Any) -> None:
-        super().__init__(name, default=default, **kwargs)
-        if not isinstance(default, bool):
-            raise ValueError(f"default: expected true or false, got {default!r}")
+        super().__init__(name, default=checked_flag("default", default), **kwargs)
+
+    def _default_fault(self) -> str:
+        return ""  # the two are not texts
 
     def parsed(self, text: str) -> Any:
         word = text.strip().lower()
@@ -215,8 +258,8 @@ class UserNameParameter(StringParameter):
     def __init__(
         self, name: str = "username", label: str = "Your name:", size: int = 30, need_email: bool = True, **kwargs: Any
     ) -> None:
+        self.need_email = checked_flag("need_email", need_email)  # the default is looked at with it
         super().__init__(name, label=label, size=size, **kwargs)
-        self.need_email = need_email
 
     def parsed(self, text: str) -> Any:
         if self.need_email and (text or self.required) and not _EMAIL.search(text):
@@ -232,28 +275,35 @@ class ChoiceStringParameter(BaseParameter):
     def __init__(
         self, name: str, choices: Sequence[str] = (), strict: bool = True, default: Any = None, **kwargs: Any
     ) -> None:
-        if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
-            raise ValueError(f"choices: expected a list of texts, got {choices!r}")
-        if strict and not choices:
+        self.choices = checked_choices(choices)  # the default is looked at with these two
+        self.strict = checked_flag("strict", strict)
+        if strict and not self.choices:
             raise ValueError("choices: expected at least one, as nothing else is taken")
-        many = bool(kwargs.get("multiple"))
+        many = checked_flag("multiple", kwargs.get("multiple", False))
         if default is None:
-            default = [] if many else next(iter(choices), "")
+            default = [] if many else next(iter(self.choices), "")
+        elif many and isinstance(default, str) and default:
+            default = [default]
         super().__init__(name, default=default, **kwargs)
-        self.choices = list(choices)
-        self.strict = strict
-        wrong = [one for one in (default if many else [default]) if strict and one not in self.choices]
-        if wrong:
-            raise ValueError(f"default: {wrong[0]!r} is not one of the choices")
+
+    def _default_fault(self) -> str:
+        if self.default == "" and self.strict and not self.required:
+            return self._refused("")
+        return super()._default_fault()
 
     def parsed(self, text: str) -> Any:
-        if self.strict and text not in self.choices:
-            meant = suggest(text, self.choices)
-            raise ValidationError(
-                f"{text[:60]!r} is not one of {', '.join(self.choices)}"
-                + (f"; did you mean {meant!r}?" if meant else "")
-            )
+        refused = self._refused(text)
+        if refused:
+            raise ValidationError(refused)
         return text
+
+    def _refused(self, text: str) -> str:
+        if not self.strict or text in self.choices:
+            return ""
+        meant = suggest(text, self.choices)
+        return f"{text[:60]!r} is not one of {', '.join(self.choices)}" + (
+            f"; did you mean {meant!r}?" if meant else ""
+        )
 
 
 class WorkerChoiceParameter(ChoiceStringParameter):
@@ -285,14 +335,20 @@ class NestedParameter(BaseParameter):
         columns: int | None = None,
         **kwargs: Any,
     ) -> None:
+        if "default" in kwargs:
+            raise ValueError("default: a group has none; give it to one of its fields")
         super().__init__(name, default=None, **kwargs)
         if layout not in LAYOUTS:
             raise ValueError(f"layout: expected {', '.join(LAYOUTS)}, got {layout!r}")
-        if isinstance(fields, (str, Mapping)) or not fields:
-            raise ValueError(f"fields: expected a list of parameters, got {fields!r}")
-        self.inner = [parameter(one, f"fields[{number}]") for number, one in enumerate(fields)]
+        given = checked_list("fields", fields, "parameters")
+        if not given:
+            raise ValueError("fields: expected a list of parameters, got an empty one")
+        self.inner = [parameter(one, f"fields[{number}]") for number, one in enumerate(given)]
+        twice = repeated(value_names(self.inner))
+        if twice is not None:
+            raise ValueError(f"fields: there are two fields named {twice!r}; name one of them anew")
         self.layout = layout
-        self.columns = columns
+        self.columns = None if columns is None else checked_size("columns", columns, "columns")
         self.named("")
 
     def named(self, group: str) -> None:
@@ -331,6 +387,17 @@ def values_of(
     return found
 
 
+def value_names(fields: Sequence[BaseParameter]) -> list[str]:
+    """The names that ``values_of`` is certain to give, once for each field that gives it."""
+    found: list[str] = []
+    for one in fields:
+        if isinstance(one, NestedParameter) and not one.name:
+            found += value_names(one.inner)
+        elif not isinstance(one, AnyPropertyParameter):
+            found.append(one.name)
+    return found
+
+
 class AnyPropertyParameter(NestedParameter):
     """A property whose name is given too."""
 
@@ -354,19 +421,44 @@ class PatchParameter(NestedParameter):
     type: ClassVar[str] = "patch"
 
     def __init__(self, name: str = "patch", label: str = "Patch:", **kwargs: Any) -> None:
-        fields = kwargs.pop("fields", None) or [
+        usual = [
             TextParameter("body", label="Diff:", maxsize=LONGEST_FILE),
             IntParameter("level", default=1),
             StringParameter("author"),
             StringParameter("comment"),
             StringParameter("subdir", default=""),
         ]
-        super().__init__(name, label=label, fields=fields, **kwargs)
+        super().__init__(name, label=label, **{"fields": usual, **kwargs})
+        named = {one.name: one for one in self.inner}
+        if "body" not in named:
+            raise ValueError("fields: one named 'body' is missing; without the diff there is no patch")
+        for key, one in named.items():
+            if key == "level":
+                require_whole(one, f"fields.{key}", level_fault)
+            elif key in _PATCH_TEXTS:
+                require_text(one, f"fields.{key}", file=key == "body")
 
     def taken(self, form: Mapping[str, Sequence[Any]], errors: dict[str, str]) -> Any:
-        """The patch; None: no body was given."""
-        values = self.values(form, errors)
+        """The patch; None: no body was given. The rules are those of try jobs."""
+        wrong: dict[str, str] = {}
+        values = self.values(form, wrong)
+        for one in self.inner:
+            if one.fullName not in wrong and values.get(one.name) not in _EMPTY:
+                fault = _patch_fault(one.name, values[one.name])
+                wrong |= {one.fullName: fault} if fault else {}
+        errors |= wrong
         return values if values.get("body") else None
+
+
+_PATCH_TEXTS = ("body", "author", "comment", "subdir")
+
+
+def _patch_fault(key: str, value: Any) -> str:
+    if key == "level":
+        return level_fault(value)
+    if key == "subdir":
+        return subdir_fault(value)
+    return text_fault(value, nul=key == "body") if key in _PATCH_TEXTS else ""
 
 
 class CodebaseParameter(NestedParameter):
@@ -396,9 +488,15 @@ class CodebaseParameter(NestedParameter):
             elif isinstance(value, str):
                 fields.append(FixedParameter(key, default=value))
             else:
+                if not isinstance(value, (BaseParameter, Mapping)):
+                    raise ValueError(
+                        f"{key}: expected a text (put it in quotes) or a field's mapping, got {value!r:.60}"
+                    )
                 fields.append(parameter({"name": key, **value} if isinstance(value, Mapping) else value, key))
                 if fields[-1].name != key:
                     raise ValueError(f"{key}: its field must be named {key!r}, not {fields[-1].name!r}")
+                require_text(fields[-1], key)
+                _require_stampable(fields[-1], key)
         if patch is not None:
             fields.append(parameter(patch, "patch"))
             if not isinstance(fields[-1], PatchParameter):
@@ -427,6 +525,40 @@ KINDS: Mapping[str, type[BaseParameter]] = {
 }
 
 
+def require_text(field: BaseParameter, where: str, *, file: bool = False) -> None:
+    """ValueError: it stands where one text is wanted, and gives something else. ``file``: a file's content will do."""
+    others = (IntParameter, BooleanParameter, NestedParameter, *(() if file else (FileParameter,)))
+    if isinstance(field, others):
+        raise ValueError(
+            f"{where}: expected a field for text, such as String, ChoiceString or Fixed, got {_kind(field)}"
+        )
+    if field.multiple:
+        raise ValueError(f"{where}.multiple: one value is wanted here; leave it out")
+
+
+def require_whole(field: BaseParameter, where: str, fault_of: Callable[[Any], str]) -> None:
+    """ValueError: it stands where a whole number is wanted, and gives something else, or has a default with a fault."""
+    if not isinstance(field, (IntParameter, FixedParameter)):
+        raise ValueError(f"{where}: expected a field for a whole number, Int or Fixed, got {_kind(field)}")
+    if field.multiple:
+        raise ValueError(f"{where}.multiple: one value is wanted here; leave it out")
+    must_be_given = isinstance(field, IntParameter) and field.required and field.default in _EMPTY
+    fault = "" if must_be_given else fault_of(field.default)
+    if fault:
+        raise ValueError(f"{where}.default: {fault}")
+
+
+def _require_stampable(field: BaseParameter, key: str) -> None:
+    """A source stamp's parts are texts; a revision may be a number."""
+    number = key == "revision" and type(field.default) is int
+    if field.default is not None and not number and not isinstance(field.default, str):
+        raise ValueError(f"{key}.default: expected text, got {field.default!r:.60}; put it in quotes")
+
+
+def _kind(field: BaseParameter) -> str:
+    return type(field).__name__.removesuffix("Parameter")
+
+
 def parameter(value: Any, where: str) -> BaseParameter:
     """A field as it is given: made already, or the YAML's mapping of one. ValueError begins with ``where``."""
     if isinstance(value, BaseParameter):
@@ -434,6 +566,9 @@ def parameter(value: Any, where: str) -> BaseParameter:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where}: expected a mapping such as {{type: String, name: reason}}, got {value!r}")
     given = dict(value)
+    odd_keys = [key for key in given if not isinstance(key, str)]
+    if odd_keys:
+        raise ValueError(f"{where}: expected texts as keys, got {odd_keys[0]!r:.60}")
     kind = given.pop("type", None)
     cls = KINDS.get(str(kind).removesuffix("Parameter"))
     if cls is None:
@@ -444,7 +579,9 @@ def parameter(value: Any, where: str) -> BaseParameter:
         return cls(**given)
     except (ValueError, TypeError) as error:
         text = str(error)
-        odd = re.search(r"unexpected keyword argument '(\w+)'|missing .*argument: '(\w+)'", text)
+        odd = re.search(
+            r"(?:unexpected|multiple values for) keyword argument '(\w+)'|missing .*argument: '(\w+)'", text
+        )
         if odd:
             text = f"{odd[1] or odd[2]}: {'unknown key' if odd[1] else 'it is required'}"
         raise ValueError(f"{where}.{text}") from None

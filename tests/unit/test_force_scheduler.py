@@ -6,7 +6,9 @@ import pytest
 from locum.db.messages import Message
 from locum.master.answering import serving
 from locum.schedulers import ForceScheduler, SingleBranchScheduler
+from locum.schedulers.compat.schedulers import forcesched
 from locum.schedulers.parameters import (
+    KINDS,
     AnyPropertyParameter,
     BooleanParameter,
     ChoiceStringParameter,
@@ -252,3 +254,310 @@ def test_a_field_may_be_given_as_number_or_flag():
     assert errors == {}
     parameter({"type": "String", "name": "n"}, "x").taken({"n": [None]}, errors)
     assert "expected text" in errors["n"]
+
+
+# -- what cannot be forced as it is written
+
+
+def refusal(**arguments):
+    """What the constructor, and so ``locum check``, says."""
+    with pytest.raises(ValueError) as refused:
+        force(**arguments)()
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            {"priority": {"type": "Int", "name": "p", "default": 10**12}},
+            "priority.default: expected a whole number from",
+        ),
+        ({"priority": {"type": "Int", "name": "p", "default": ""}}, "priority.default: expected a whole number from"),
+        ({"priority": {"type": "Fixed", "name": "p", "default": "high"}}, "priority.default: expected a whole number"),
+        (
+            {"priority": {"type": "String", "name": "p"}},
+            "priority: expected a field for a whole number, Int or Fixed, got",
+        ),
+        ({"priority": {"type": "Int", "name": "p", "multiple": True}}, "priority.multiple: one value"),
+        ({"username": {"type": "Int", "name": "n"}}, "username: expected a field for text, such as String"),
+        ({"username": {}}, "username.type: unknown kind"),
+        ({"reason": {"type": "Boolean", "name": "n"}}, "reason: expected a field for text"),
+        ({"reason": {"type": "File", "name": "n"}}, "reason: expected a field for text"),
+        ({"reason": {"type": "Patch", "name": "n"}}, "reason: expected a field for text"),
+        ({"reason": {"type": "String", "name": "n", "multiple": True}}, "reason.multiple: one value"),
+        *(
+            ({"codebases": [{"codebase": "", key: {"type": kind}}]}, f"codebases[0].{key}: expected a field for text")
+            for key in ("branch", "revision", "repository", "project")
+            for kind in ("Boolean", "Int")
+        ),
+        (
+            {"codebases": [{"codebase": "", "branch": {"type": "Fixed", "default": 1.2}}]},
+            "codebases[0].branch.default: expected text, got 1.2; put it in quotes",
+        ),
+        ({"codebases": [{"codebase": "", "branch": 1.2}]}, "codebases[0].branch: expected a text (put it in quotes)"),
+        ({"codebases": ["app", {"codebase": "app", "name": "b"}]}, "codebases: 'app' is there twice"),
+        ({"codebases": ["my app"]}, "codebases[0].name: expected letters"),
+        ({"codebases": [3]}, "codebases[0]: expected a name or a CodebaseParameter, got 3"),
+        ({"codebases": 3}, "codebases: expected a list of names"),
+        ({"codebases": None}, "codebases: expected a list of names"),
+        (
+            {"codebases": [{"patch": {"type": "Patch", "fields": [{"type": "Int", "name": "level"}]}}]},
+            "codebases[0].patch.fields: one named 'body' is missing",
+        ),
+        (
+            {"properties": [{"type": "Patch", "fields": [{"type": "Text", "name": k} for k in ("body", "level")]}]},
+            "properties[0].fields.level: expected a field for a whole number",
+        ),
+    ],
+    ids=str,
+)
+def test_a_form_that_could_not_be_forced_as_it_is_written_is_a_fault(arguments, said):
+    assert refusal(**arguments).startswith(said)
+
+
+def test_fixed_and_chosen_fields_may_stand_where_a_text_or_a_number_is_wanted(bench):
+    b = bench(
+        force(
+            username=FixedParameter("who", default="the team"),
+            reason=ChoiceStringParameter("why", choices=["release", "hotfix"]),
+            priority=FixedParameter("priority", default=7),
+            codebases=[
+                CodebaseParameter(
+                    "",
+                    branch=FixedParameter("branch", default="main"),
+                    revision={"type": "Fixed", "default": 17},
+                    repository={"type": "WorkerChoice", "choices": ["git://x"]},
+                )
+            ],
+        )
+    )
+    assert "error" not in forced(b)
+    (built,) = b.built
+    assert (built.reason, built.priority) == ("A build was forced by 'the team': release", 7)
+    stamp = built.stamps[0]
+    assert (stamp["branch"], stamp["revision"], stamp["repository"]) == ("main", "17", "git://x")
+    assert values(built)["owner"] == "the team"
+
+
+def test_a_priority_may_be_required_of_everybody_and_may_be_0(bench):
+    b = bench(force(priority=IntParameter("priority", required=True, default="")))
+    assert forced(b)["errors"] == {"priority": "it is required"}
+    assert "error" not in forced(b, priority=0) and b.built[0].priority == 0
+    b = bench(force(priority=IntParameter("priority", default=5)))
+    forced(b, priority=0)
+    assert b.built[0].priority == 0
+    said = forced(b, priority=10**12)["errors"]["priority"]
+    assert said.startswith("expected a whole number from -2147483647 to 2147483647")
+
+
+# -- options of fields
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ({"type": "ChoiceString", "choices": ["a", "b"], "multiple": True, "default": "ab"}, "default: the field 'x'"),
+        (
+            {"type": "ChoiceString", "choices": ["a", "b"], "multiple": True, "default": ["a", "c"]},
+            "default: the field",
+        ),
+        ({"type": "ChoiceString", "choices": ["a", "b"], "multiple": True, "default": 3}, "default: the field 'x'"),
+        ({"type": "ChoiceString", "choices": ["a", "b"], "default": "c"}, "default: the field 'x' would not take it"),
+        ({"type": "ChoiceString", "choices": ["a", "b"], "default": ""}, "default: the field 'x' would not take it"),
+        ({"type": "Int", "default": "abc"}, "default: the field 'x' would not take it itself: expected a whole number"),
+        (
+            {"type": "Int", "default": 10**20},
+            "default: the field 'x' would not take it itself: expected a whole number",
+        ),
+        ({"type": "Int", "default": False}, "default: the field 'x' would not take it itself"),
+        (
+            {"type": "String", "default": "zzz", "regex": "[0-9]+$"},
+            "default: the field 'x' would not take it itself: 'zzz'",
+        ),
+        ({"type": "String", "default": ["a"]}, "default: the field 'x' would not take it itself: expected text"),
+        (
+            {"type": "String", "default": "four", "maxsize": 3},
+            "default: the field 'x' would not take it itself: it is too",
+        ),
+        ({"type": "String", "multiple": True, "default": ["ok", "no1"], "regex": "[a-z]+$"}, "default: the field 'x'"),
+        (
+            {"type": "File", "default": "four", "maxsize": 3},
+            "default: the field 'x' would not take it itself: it is too",
+        ),
+        (
+            {"type": "UserName", "default": "ann"},
+            "default: the field 'x' would not take it itself: expected a name with",
+        ),
+        ({"type": "Boolean", "default": "no"}, "default: expected true or false"),
+        ({"type": "Nested", "default": 1, "fields": [{"type": "Int", "name": "n"}]}, "default: a group has none"),
+        ({"type": "AnyProperty", "fields": []}, "fields: unknown key"),
+        *(({"type": "String", key: 1}, f"{key}: expected true or false") for key in ("required", "multiple", "hide")),
+        ({"type": "ChoiceString", "choices": ["a"], "strict": "no"}, "strict: expected true or false"),
+        ({"type": "ChoiceString", "choices": ["a"], "multiple": "no"}, "multiple: expected true or false"),
+        ({"type": "UserName", "need_email": 0}, "need_email: expected true or false"),
+        *(
+            ({"type": kind, key: value}, f"{key}: expected a whole number of")
+            for kind, key in (("String", "size"), ("Text", "cols"), ("Text", "rows"), ("String", "maxsize"))
+            for value in (0, -1, "10", 2.5, True)
+        ),
+        ({"type": "String", "size": None}, "size: expected a whole number of"),
+        (
+            {"type": "Nested", "columns": 0, "fields": [{"type": "Int", "name": "n"}]},
+            "columns: expected a whole number",
+        ),
+        *(({"type": "String", key: 3}, f"{key}: expected text") for key in ("label", "tablabel", "tooltip", "regex")),
+        ({"type": "ChoiceString", "choices": None}, "choices: expected a list of texts, got None"),
+        ({"type": "ChoiceString", "choices": 3}, "choices: expected a list of texts, got 3"),
+        ({"type": "ChoiceString", "choices": "ab"}, "choices: expected a list of texts, got 'ab'"),
+        ({"type": "ChoiceString", "choices": ["a", 1]}, "choices: expected texts, got 1; put it in quotes"),
+        ({"type": "ChoiceString", "choices": ["a", "b", "a"]}, "choices: 'a' is there twice"),
+        ({"type": "Nested", "fields": None}, "fields: expected a list of parameters, got None"),
+        ({"type": "Nested", "fields": 3}, "fields: expected a list of parameters, got 3"),
+        ({"type": "Patch", "fields": None}, "fields: expected a list of parameters, got None"),
+        *(
+            ({"type": "String", "autopopulate": value}, "autopopulate: ")
+            for value in (3, ["a"], {"a": 1}, {1: {"n": 1}}, {"a": {1: 2}}, {"a": {"n": object()}})
+        ),
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_faults_by_place(field, said):
+    assert refusal(properties=[{"name": "x", **field}]).startswith(f"properties[0].{said}")
+    made = {key: value for key, value in field.items() if key != "type"}
+    with pytest.raises((ValueError, TypeError)):
+        KINDS[field["type"]](**{"name": "x", **made})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"properties": None}, "properties: expected a list of parameters, got None"),
+        ({"properties": 3}, "properties: expected a list of parameters, got 3"),
+        ({"properties": [None]}, "properties[0]: expected a mapping"),
+        ({"properties": [{"type": "Int", "name": "x", 1: 2}]}, "properties[0]: expected texts as keys, got 1"),
+        ({"buttonName": 3}, "buttonName: expected text, got 3"),
+        ({"label": ["a"]}, "label: expected text, got"),
+        ({"reasonString": 3}, "reasonString: expected text, got 3"),
+        ({"properties": [{"type": "String", "name": ""}]}, "properties: the form has a field without a name"),
+        *(
+            ({"properties": [{"type": "String", "name": name}]}, f"properties: a field named {name!r} would be lost")
+            for name in ("owner", "scheduler")
+        ),
+        (
+            {"properties": [{"type": "Nested", "fields": [{"type": "String", "name": "owner"}]}]},
+            "properties: a field named 'owner' would be lost",
+        ),
+        (
+            {"reason": {"type": "String", "name": "why"}, "properties": [{"type": "String", "name": "reason"}]},
+            "properties: a field named 'reason' would be lost",
+        ),
+        (
+            {"properties": [NestedParameter("box", fields=[StringParameter(name)]) for name in "xy"]},
+            "properties: the form has two fields named 'box'",
+        ),
+        (
+            {"properties": [NestedParameter("box", fields=[StringParameter("x")]), StringParameter("box")]},
+            "properties: the form has two fields named 'box'",
+        ),
+        (
+            {"properties": [NestedParameter("box", fields=[StringParameter("x")]), StringParameter("box_x")]},
+            "properties: the form has two fields named 'box_x'",
+        ),
+        (
+            {"properties": [{"type": "Nested", "name": "a", "fields": [{"type": "String", "name": "n"}] * 2}]},
+            "properties[0].fields: there are two fields named 'n'",
+        ),
+    ],
+    ids=str,
+)
+def test_forms_whose_parts_do_not_go_together_are_faults(arguments, said):
+    assert refusal(**arguments).startswith(said)
+
+
+def test_defaults_that_stand_for_an_empty_field_are_no_faults(bench):
+    fields = [
+        StringParameter("ticket", regex="[A-Z]+-[0-9]+$"),
+        StringParameter("must", regex="[a-z]+$", required=True, default=""),
+        StringParameter("none", default=None),
+        IntParameter("count", regex="[1-9]"),
+        IntParameter("number", default=""),
+        IntParameter("needed", default="", required=True),
+        ChoiceStringParameter("pick", choices=["a", "b"], default="", required=True),
+        ChoiceStringParameter("some", choices=["a", "b"], multiple=True, default=[]),
+        UserNameParameter("second"),
+        FixedParameter("fixed", default="zzz", regex="[0-9]+$"),
+    ]
+    b = bench(force(properties=fields))
+    assert set(forced(b)["errors"]) == {"must", "needed", "pick"}
+    assert "error" not in forced(b, form={"must": ["x"], "needed": ["1"], "pick": ["b"]})
+    found = values(b.built[0])
+    assert (found["ticket"], found["none"], found["count"], found["some"]) == ("", None, 0, [])
+
+
+def test_a_default_is_what_the_field_would_make_of_it(bench):
+    fields = [
+        IntParameter("count", default="5"),
+        ChoiceStringParameter("many", choices=["a", "b"], multiple=True, default="b"),
+    ]
+    b = bench(force(properties=fields))
+    forced(b)
+    assert (values(b.built[0])["count"], values(b.built[0])["many"]) == (5, ["b"])
+
+
+def test_a_field_of_ones_own_may_have_a_default_that_is_no_text():
+    class Several(forcesched.StringParameter):
+        def __init__(self, name, between=",", **kwargs):
+            super().__init__(name, **kwargs)
+            self.between = between
+
+        def parse_from_arg(self, s):
+            return s.split(self.between)
+
+    assert Several("x", default=["a", "b"]).default == ["a", "b"]
+    assert Several("x", default="a,b").default == "a,b"
+
+
+def test_a_subclass_written_for_buildbot_may_hand_on_that_it_has_no_codebases():
+    made = forcesched.ForceScheduler("now", ["unit"], codebases=None, properties=None)
+    assert made.propertyFields == [] and [field.codebase for field in made.codebaseFields] == [""]
+
+
+def test_text_that_no_database_can_keep_is_a_slip_of_the_form(bench):
+    b = bench(force(properties=[StringParameter("x")]))
+    assert set(forced(b, form={"branch": ["\udcff"], "x": ["a\0b"]}, reason="\ud800")["errors"]) == {
+        *("branch", "x", "reason")
+    }
+    assert b.failures == {}
+
+
+# -- patches
+
+
+PATCHED = [CodebaseParameter("", patch=PatchParameter())]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("patch_level", "-4", "expected a whole number from 0 to 100, got -4"),
+        ("patch_level", "101", "expected a whole number from 0 to 100, got 101"),
+        ("patch_level", "x", "expected a whole number"),
+        ("patch_subdir", "../..", "expected a folder of the repository"),
+        ("patch_subdir", "lib/../../x", "expected a folder of the repository"),
+        ("patch_subdir", "/etc", "expected a folder of the repository"),
+        ("patch_subdir", "-R", "expected a folder of the repository"),
+        ("patch_author", "\ud800", "expected text"),
+    ],
+)
+@pytest.mark.parametrize(
+    "where", [{"codebases": PATCHED}, {"properties": [PatchParameter()]}], ids=["codebase", "field"]
+)
+def test_a_patch_of_a_form_keeps_the_rules_of_try_jobs(bench, where, field, value, said):
+    b = bench(force(**where))
+    errors = forced(b, form={"patch_body": ["--- a"], field: [value]})["errors"]
+    assert list(errors) == [field] and errors[field].startswith(said)
+    assert b.built == [] and b.failures == {}
+    assert "error" not in forced(
+        b, form={"patch_body": ["--- a"], "patch_level": ["0"], "patch_subdir": ["lib/..core"]}
+    )

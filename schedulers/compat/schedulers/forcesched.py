@@ -221,6 +221,9 @@ class ForceScheduler(base.BaseScheduler, NewForceScheduler):
                 if isinstance(field, new.BaseParameter):
                     field.name = field.fullName = key  # whatever it was called, it is this
             kwargs.setdefault("codebases", [CodebaseParameter("", **given)])
+        for key in ("codebases", "properties"):
+            if key in kwargs and kwargs[key] is None:
+                del kwargs[key]
         super().__init__(*args, **kwargs)
 
     @hook
