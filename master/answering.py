@@ -9,6 +9,7 @@ from ..db.messages import Message
 from ..schedulers.base import BaseScheduler, answered
 from ..schedulers.calendar import Calendar
 from ..schedulers.force import ForceScheduler
+from ..schedulers.own_names import foreign_builder, foreign_codebase
 from ..schedulers.parameters import CollectedValidationError
 from ..schedulers.try_jobs import BadJob, job_of
 from ..schedulers.trying import TryBase
@@ -56,16 +57,17 @@ async def _unknown(kind: str) -> Mapping[str, Any]:
 async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(scheduler, BaseScheduler) or not scheduler.requests_work:
         return {"error": f"{scheduler.name!r} requests no work, so it cannot be forced"}
-    names = body.get("builderNames")
     if isinstance(scheduler, ForceScheduler):
         return await _form(scheduler, body)
     if body.get("form"):
         kind = type(scheduler).__name__
         return {"error": f"{scheduler.name!r} is a {kind}, which has no form; only a ForceScheduler takes parameters"}
-    unknown = [name for name in names or () if name not in scheduler.master.known_builders()]
-    if unknown:
-        return {"error": f"unknown builder {unknown[0]!r}"}
-    codebase = body.get("codebase") or ("" if "" in scheduler.codebases else next(iter(scheduler.codebases)))
+    names, codebase = body.get("builderNames"), body.get("codebase")
+    foreign = foreign_builder(scheduler, names) or foreign_codebase(scheduler, codebase)
+    if foreign:
+        return {"error": foreign}
+    if codebase is None:
+        codebase = "" if "" in scheduler.codebases else next(iter(scheduler.codebases))
     given = {key: body[key] for key in ("branch", "revision", "repository", "project") if body.get(key)}
     properties = {name: (value, "Force") for name, value in (body.get("properties") or {}).items()}
     owner = body.get("owner")
@@ -84,6 +86,9 @@ async def _force(scheduler: Any, body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 async def _form(scheduler: ForceScheduler, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    foreign = foreign_codebase(scheduler, body.get("codebase"))
+    if foreign:
+        return {"error": foreign, "errors": {"codebase": foreign}}
     values: dict[str, Any] = {**(body.get("properties") or {}), **(body.get("form") or {})}
     for key in ("branch", "revision", "repository", "project"):
         if body.get(key):

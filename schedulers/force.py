@@ -10,6 +10,7 @@ from .arguments import LARGEST_PRIORITY, is_priority
 from .base import BaseScheduler
 from .field_options import checked_list, checked_words, repeated
 from .hooks import hook
+from .own_names import foreign_builder
 from .parameters import (
     BaseParameter,
     CodebaseParameter,
@@ -126,10 +127,9 @@ class ForceScheduler(BaseScheduler):
     def _refuse_others(
         self, names: Sequence[str] | None, form: Mapping[str, Sequence[Any]], errors: dict[str, str]
     ) -> None:
-        own = self.listBuilderNames()
-        others = [name for name in names or () if own and name not in own]
-        if others:
-            errors[BUILDERS] = f"{others[0]!r} is not one of this scheduler's builders, {', '.join(own)}"
+        foreign = foreign_builder(self, names)
+        if foreign:
+            errors[BUILDERS] = foreign
         for field in form:
             if field not in self.fieldNames:
                 meant = suggest(field, self.fieldNames)

@@ -9,6 +9,7 @@ from typing import Any
 from .base import BaseScheduler
 from .hooks import hook
 from .interface import SchedulerFault
+from .own_names import foreign_builder, foreign_codebase
 from .try_jobs import BadJob, TryJob
 
 SOURCE = "try"
@@ -19,13 +20,7 @@ class TryBase(BaseScheduler):
 
     def refusal(self, job: TryJob) -> str:
         """Why the job cannot be built here; '' if it can."""
-        own = self.listBuilderNames()
-        others = [name for name in job.builders if own and name not in own]
-        if others:
-            return f"{others[0]!r} is not one of this scheduler's builders, {', '.join(own)}"
-        if job.codebase not in self.codebases:
-            return f"codebase {job.codebase!r} is not one of this scheduler's, {', '.join(map(repr, self.codebases))}"
-        return ""
+        return foreign_builder(self, job.builders) or foreign_codebase(self, job.codebase)
 
     @hook
     async def tryJob(self, job: TryJob) -> tuple[int, dict[int, int]]:

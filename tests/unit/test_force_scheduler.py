@@ -561,3 +561,39 @@ def test_a_patch_of_a_form_keeps_the_rules_of_try_jobs(bench, where, field, valu
     assert "error" not in forced(
         b, form={"patch_body": ["--- a"], "patch_level": ["0"], "patch_subdir": ["lib/..core"]}
     )
+
+
+# -- other schedulers
+
+
+def test_builders_and_codebases_that_are_not_a_scheduler_s_own_are_refused_with_those_that_are(bench):
+    b = bench(lambda: SingleBranchScheduler("quick", ["unit"], branch="main", codebases=["app", "lib"]))
+    said = forced(b, builderNames=["lint"])["error"]
+    assert said == "'lint' is not one of this scheduler's builders, unit"
+    said = forced(b, builderNames=["unti"])["error"]
+    assert said == "unknown builder: 'unti' is not one of this scheduler's builders, unit; did you mean 'unit'?"
+    said = forced(b, codebase="lab", branch="x")["error"]
+    assert said == "codebase 'lab' is not one of this scheduler's, 'app', 'lib'; did you mean 'lib'?"
+    assert "codebase ''" in forced(b, codebase="")["error"]
+    assert b.built == [] and b.failures == {}
+    assert "error" not in forced(b, codebase="lib", branch="x", builderNames=["unit"])
+    assert {stamp["codebase"]: stamp["branch"] for stamp in b.built[0].stamps} == {"app": None, "lib": "x"}
+
+
+def test_any_builder_may_be_asked_for_where_they_are_worked_out_for_each_buildset(bench):
+    for names in (lambda properties, changes: ["unit"], ["unit", "%(prop:other)s"]):
+        b = bench(lambda names=names: SingleBranchScheduler("quick", names, branch="main"))
+        assert "error" not in forced(b, builderNames=["lint"])
+        assert forced(b, builderNames=["lintt"])["error"] == "unknown builder 'lintt'; did you mean 'lint'?"
+    b = bench(lambda: ForceScheduler("now", ["unit", "%(prop:other)s"]))
+    assert "error" not in forced(b, builderNames=["lint"])
+    assert "unknown builder 'lintt'" in forced(b, builderNames=["lintt"])["errors"]["builderNames"]
+    assert b.failures == {}
+
+
+def test_a_form_too_refuses_a_codebase_that_it_has_not(bench):
+    b = bench(force(codebases=["app"]))
+    assert forced(b, codebase="ap")["errors"] == {
+        "codebase": "codebase 'ap' is not one of this scheduler's, 'app'; did you mean 'app'?"
+    }
+    assert b.built == []

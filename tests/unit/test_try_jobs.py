@@ -140,6 +140,7 @@ def test_the_repository_is_the_one_given_else_the_scheduler_s_else_the_checkout_
 def test_builders_and_codebases_that_are_not_its_own_are_refused(bench):
     b = bench(userpass())
     assert "'deploy' is not one of" in answer(b, TryJob(builders=("deploy",)))["error"]
+    assert answer(b, TryJob(builders=("unti",)))["error"].endswith("unit, lint; did you mean 'unit'?")
     assert "codebase 'x' is not one of" in answer(b, TryJob(codebase="x"))["error"]
     assert b.built == [] and b.failures == {}
 
