@@ -531,6 +531,74 @@ def test_text_that_no_database_can_keep_is_a_slip_of_the_form(bench):
     assert b.failures == {}
 
 
+# -- the looks
+
+
+_LOOKS = {"label": "L", "tablabel": "T", "tooltip": "help", "hide": True, "autopopulate": {"a": {"n": 1}}}
+_ASKS = {"regex": "[a-z]*$", "required": True, "multiple": True, "maxsize": 9}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Fixed", {**_LOOKS, "default": "d"}),
+        ("String", {**_LOOKS, **_ASKS, "size": 31, "default": "d"}),
+        ("Text", {**_LOOKS, **_ASKS, "size": 31, "cols": 41, "rows": 11}),
+        ("Int", {**_LOOKS, **_ASKS, "size": 31, "default": 0}),
+        ("Boolean", {**_LOOKS, "default": True}),
+        ("UserName", {**_LOOKS, **_ASKS, "size": 31, "need_email": False}),
+        ("ChoiceString", {**_LOOKS, **_ASKS, "choices": ["b", "a"], "strict": False, "default": ["a"]}),
+        ("WorkerChoice", {**_LOOKS, **_ASKS, "choices": ["b", "a"], "strict": True, "default": ["a"]}),
+        ("File", {**_LOOKS, **_ASKS}),
+        ("Nested", {**_LOOKS, "layout": "tabs", "columns": 3}),
+        ("AnyProperty", {**_LOOKS, "layout": "simple", "columns": 3}),
+        ("Patch", {**_LOOKS, "layout": "simple", "columns": 3}),
+        ("Codebase", {**_LOOKS, "layout": "simple", "columns": 3}),
+    ],
+)
+def test_whoever_shows_the_form_finds_each_option_as_it_was_written(kind, options):
+    given = {"type": kind, "name": "x", **options}
+    if kind == "Nested":
+        given["fields"] = [{"type": "Int", "name": "n", "size": 7, "tooltip": "inner"}]
+    found = (force(codebases=[given]) if kind == "Codebase" else force(properties=[given]))().spec()
+    json.dumps(found)
+    (field,) = [one for one in found["fields"] if one["name"] == "x"]
+    assert {key: field[key] for key in options} == options
+    assert field["type"] == KINDS[kind].type and field["fullName"] == "x"
+    if kind == "Nested":
+        (inner,) = field["fields"]
+        assert (inner["fullName"], inner["size"], inner["tooltip"], inner["label"]) == ("x_n", 7, "inner", "n")
+
+
+def test_whoever_shows_the_form_finds_the_button_and_the_fields_in_their_order():
+    found = force(buttonName="Go", label="Release now", properties=[StringParameter("x")])().spec()
+    assert {key: found[key] for key in ("name", "buttonName", "label")} == {
+        **{"name": "now", "buttonName": "Go", "label": "Release now"}
+    }
+    assert [one["fullName"] for one in found["fields"]] == ["username", "reason", "priority", "", "x"]
+    plain = force()().spec()
+    assert (plain["buttonName"], plain["label"]) == ("now", "now")
+    assert parameter({"type": "String", "name": "x", "label": "L"}, "x").tablabel == "L"
+
+
+@pytest.mark.parametrize("key", ["buttonName", "label", "reasonString"])
+def test_a_form_that_looks_otherwise_is_another_configuration(key):
+    assert key in ForceScheduler.compare_attrs
+    assert getattr(force(**{key: "new"})(), key) == "new" != getattr(force()(), key)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"label": "L"}, {"tablabel": "T"}, {"tooltip": "t"}, {"hide": True}, {"size": 3}, {"cols": 3}, {"rows": 3},
+        {"autopopulate": {"a": {}}}, {"maxsize": 3}, {"required": True}, {"regex": "a"}, {"default": "a"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_fields_that_differ_in_one_option_are_not_the_same(option):
+    assert TextParameter("x", **option) != TextParameter("x")
+
+
 # -- patches
 
 
