@@ -90,7 +90,8 @@ def test_a_regex_is_matched_from_the_start(cls):
 @pytest.mark.parametrize("cls", TAKES_TEXT)
 def test_a_text_longer_than_maxsize_is_refused(cls):
     assert given(made(cls, maxsize=2), "12") == (TAKES_TEXT[cls], {})
-    assert "2 characters, at most 1" in refused(made(cls, maxsize=1), "12")["field"]
+    short = {"choices": ["1", "12"]} if cls is ChoiceStringParameter else {}
+    assert "2 characters, at most 1" in refused(made(cls, maxsize=1, **short), "12")["field"]
 
 
 @pytest.mark.parametrize("cls", TAKES_TEXT)
@@ -239,7 +240,7 @@ def test_a_form_may_have_its_own_user_reason_and_priority_and_its_names_on_the_p
             *("now", ["unit"]),
             username=StringParameter("who"),
             reason=StringParameter("why", required=True),
-            priority=ChoiceStringParameter("urgency", choices=["low"]),
+            priority=IntParameter("urgency"),
             buttonName="Go",
             label="Release",
         )
