@@ -25,6 +25,7 @@ from .incarnation import Accusation, Incarnation, lease_times, pause
 from .logs import Log, set_level
 from .loop import Loop
 from .membership import wait_for_name
+from .no_collections import no_collections
 from .process import proved_dead, this_process
 from .sources.base import ChangeSource
 from .surroundings import RemoteDatabase, Surroundings
@@ -467,9 +468,10 @@ class Master:
             self._reconfigurations.release()
 
     async def _reconfigure(self, apply: bool) -> Mapping[str, Any]:
-        new: MasterConfig = await self._surroundings.in_thread(self._read_config)
-        difference = compare(self.config, new)
-        setup = await self._make(new, self._setup)
+        with no_collections():
+            new: MasterConfig = await self._surroundings.in_thread(self._read_config)
+            difference = compare(self.config, new)
+            setup = await self._make(new, self._setup)
         lines = [*difference.lines(), *self._restart_lines(new)]
         if not apply:
             self._unmake(setup)

@@ -54,8 +54,7 @@ def test_commits_are_reported_once_and_in_order_while_masters_are_killed_stopped
         wanted = len(made)
         c.until(lambda n=wanted: len(reported(c)) >= n, f"all {wanted} commits")
         if how == "freeze":
-            c.thaw(victim)
-            c.until(lambda v=victim, i=incarnation: v in c.up() and c.incarnation(v) != i, f"{victim} joins anew")
+            c.wake(victim, incarnation)
         else:
             c.start(victim)
     assert reported(c) == made
