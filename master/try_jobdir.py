@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import Deferred
 
-from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..schedulers.hooks import hook
 from ..schedulers.interface import NotActive
 from ..schedulers.try_jobs import LARGEST_JOB, BadJob, TryJob, read_job
-from ..schedulers.trying import TryBase, fault_of
+from ..schedulers.trying import TryBase
 from .logs import Log
 from .loop import Loop
 from .sources.polling import duration
 from .surroundings import Surroundings
+from .tried import tried
 
 _SERVED = "served"
 AT_ONCE = 20
@@ -99,11 +99,9 @@ class Try_Jobdir(TryBase):
             if file.key in served:
                 return ""
             try:
-                await self.tryJob(file.job)
-            except (NotActive, DatabaseAway, OutcomeUnknown):
-                raise
-            except Exception as error:
-                return fault_of(error)
+                await tried(self, file.job)
+            except BadJob as error:
+                return str(error)
             # What is not in the folder any more need not be known any more.
             await self.setState(_SERVED, [*(key for key in served if key in there), file.key])
         return ""

@@ -14,14 +14,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 
 from ..config import Secret
-from ..db.errors import DatabaseAway, OutcomeUnknown
 from ..schedulers.hooks import hook
 from ..schedulers.interface import NotActive
 from ..schedulers.try_jobs import LARGEST_JOB, BadJob, read_job
-from ..schedulers.trying import TryBase, fault_of
+from ..schedulers.trying import TryBase
 from .logs import Log
 from .loop import Loop
 from .surroundings import Surroundings
+from .tried import tried
 
 _JOBS = "jobs"
 _JOBS_KEPT = 500
@@ -131,11 +131,9 @@ class Try_Userpass(TryBase):
                 return answer
             fault = ""
             try:
-                bsid, brids = await self.tryJob(job)
-            except (NotActive, DatabaseAway, OutcomeUnknown):
-                raise
-            except Exception as error:
-                fault = fault_of(error)  # of the job: the turn itself has not failed
+                bsid, brids = await tried(self, job)
+            except BadJob as error:
+                fault = str(error)  # of the job: the turn itself has not failed
             else:
                 by_id = {i: name for name, i in self.master.known_builders().items()}
                 answer = {"buildset": bsid, "tasks": {by_id[i]: task for i, task in brids.items()}}

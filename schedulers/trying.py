@@ -8,7 +8,6 @@ from typing import Any
 
 from .base import BaseScheduler
 from .hooks import hook
-from .interface import SchedulerFault
 from .own_names import foreign_builder, foreign_codebase
 from .try_jobs import BadJob, TryJob
 
@@ -48,11 +47,6 @@ class TryBase(BaseScheduler):
             external_idstring=job.jobid or None,
         )
         return answer
-
-
-def fault_of(error: Exception) -> str:
-    """What whoever made a job is told of what its serving raised: the same would be raised again, however often it is tried."""
-    return str(error) if isinstance(error, (BadJob, SchedulerFault)) else f"{type(error).__name__}: {error}"
 
 
 def _properties(job: TryJob) -> Mapping[str, Any]:
