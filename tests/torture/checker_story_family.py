@@ -33,6 +33,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "starter": {"type": "SingleBranchScheduler", "branch": "three", "builderNames": ["trigger-wait"]},
     "forced": {"type": "ForceScheduler"},
     "try": {"type": "Try_Jobdir", "jobdir": "jobs"},
+    "try-http": {"type": "Try_Userpass", "port": 20_000},
     "relay": {"type": "plugin.Relaying", "branch": "rare"},
     "changed": {
         "type": "Periodic",
@@ -218,6 +219,8 @@ def _of_people(story: Family) -> None:
     story.ask("try", "try", 81, {"key": "try-1"}, answer)
     story.ask("try-file", "try", 82, {"key": "try-file-1"}, {})
     story.built("try", 83, 0.2, external_id="try-file-1")
+    job = story.built("try-http", 84, 0.2, external_id="try-http-1")
+    story.ask("try-http", "try-http", 84, {"key": "try-http-1"}, {"buildset": job, "tasks": {"unit": job}})
 
 
 def _of_times(story: Family) -> None:

@@ -21,6 +21,8 @@ GIT_BRANCHES = ("trunk", "side")
 """of the git repository; no other change is of these"""
 SOURCE = "git"
 """the change source's name"""
+USER, PASSWORD = "torture", "secret"
+"""of who sends try jobs over HTTP"""
 REPOSITORY = "repository"
 JOBS = "jobs"
 """The folders of the git repository and of the try jobs."""
@@ -30,7 +32,7 @@ RELAYED = "relayed"
 Entry = dict[str, Any]
 
 
-def sections(url: str, lines: Path, variant: int = 0, **more: Any) -> dict[str, Any]:
+def sections(url: str, lines: Path, variant: int = 0, port: int | None = None, **more: Any) -> dict[str, Any]:
     """A master's whole file as Python values; ``more`` are sections that are to be otherwise."""
     return {
         "database": {"url": url, "statement_timeout": "5s"},
@@ -47,7 +49,7 @@ def sections(url: str, lines: Path, variant: int = 0, **more: Any) -> dict[str, 
             }
         ],
         "builders": list(builders(lines).values()),
-        "schedulers": list(entries(variant).values()),
+        "schedulers": list(entries(variant, port).values()),
         **more,
     }
 
@@ -95,9 +97,9 @@ def builders(lines: Path) -> dict[str, Entry]:
     return {entry["name"]: entry for entry in all_of_them}
 
 
-def entries(variant: int = 0) -> dict[str, Entry]:
-    """Every scheduler's entry by name."""
-    made = [*_by_branch(), *_by_filter(), *_periodic(), *_nightly(), *_own(), *_family(), *_overlapping()]
+def entries(variant: int = 0, port: int | None = None) -> dict[str, Entry]:
+    """Every scheduler's entry by name; ``port``: where try jobs are taken over HTTP, by whoever is active."""
+    made = [*_by_branch(), *_by_filter(), *_periodic(), *_nightly(), *_own(), *_family(port), *_overlapping()]
     made += [*_toggled(), *_varied(variant)]
     names = [entry["name"] for entry in made]
     assert len(set(names)) == len(names) > 75, len(names)
@@ -210,7 +212,7 @@ def _own() -> list[Entry]:
     ]
 
 
-def _family() -> list[Entry]:
+def _family(port: int | None) -> list[Entry]:
     """Those that react to other schedulers, tasks and people; and those whose tasks others cancel or collapse."""
     return [
         {"type": "Dependent", "name": "dependent", "upstream": "branch-one"},
@@ -224,7 +226,7 @@ def _family() -> list[Entry]:
             "properties": [{"type": "Int", "name": "number", "default": 1}],
         },
         {"type": "Try_Jobdir", "name": "try-jobdir", "jobdir": JOBS, "poll_interval": 2},
-        {"type": "Try_Userpass", "name": "try-userpass", "userpass": {"torture": "secret"}},
+        {"type": "Try_Userpass", "name": "try-userpass", "userpass": {USER: PASSWORD}, "port": port},
         _branch("branch-cancellable", "main", builderNames=["cancellable"]),
         _branch("branch-useless", "four", builderNames=["bad", "useless"]),
         _branch("branch-collapsing", "main", builderNames=["collapsing"]),

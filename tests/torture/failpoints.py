@@ -32,9 +32,9 @@ _WRITES: dict[Provoke, dict[str, int]] = {
         "holds": 1,
         "takeable": 2,
         "claim": 6,  # of tasks
-        "record": 12,  # of what tasks do, and their results
+        "record": 8,  # of what tasks do, and their results
     },
-    "work": {"add_stamps": 4, "commit": 25, "reserve": 2, "announce": 10, "take_back": 1},
+    "work": {"add_stamps": 4, "commit": 12, "reserve": 2, "announce": 8, "take_back": 1},
     "leave": {"stopping": 1, "release_and_announce": 1, "stopped": 1},
     "reconfigure": {"record_and_take_back": 1, "answer_order": 1},
     "lapse": {"requeue_forgotten": 1},
@@ -55,7 +55,7 @@ POINTS: tuple[Point, ...] = (
         for name, most in names.items()
         for moment in ("before", "after")
     ),
-    Point("commit.told", 25, "work"),
+    Point("commit.told", 12, "work"),
     Point("command.before", 4, ""),
     Point("command.after", 4, ""),
     Point("command.ended", 4, ""),

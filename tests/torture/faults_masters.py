@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from locum.db import fail_points, orders
 from locum.db.errors import DatabaseError
@@ -16,6 +16,11 @@ from .history import Planned
 UP_S = 25.0
 """How long a fault waits for a master to be up before it goes on without that."""
 WHO = "nemesis"
+GIVE_TIMES = 10
+_HOLDS = (
+    "SELECT COUNT(*) FROM schedulers s JOIN masters m ON m.incarnation = s.incarnation"
+    " WHERE m.name = :name AND m.state = 'up'"
+)
 CLOCK_OFFSETS_S = (1, -1, 3600, -3600, 86_400, -86_400)
 
 
@@ -46,10 +51,16 @@ def _freeze(site: Site, planned: Planned, detail: Detail) -> None:
 
 
 def _frozen(site: Site, name: str, seconds: float, detail: Detail) -> None:
+    with _stopped(site, name, detail):
+        site.pause(seconds)
+
+
+@contextlib.contextmanager
+def _stopped(site: Site, name: str, detail: Detail) -> Iterator[None]:
     pid = site.masters.pid(name)
     try:
         site.masters.signal(name, signal.SIGSTOP)
-        site.pause(seconds)
+        yield
     finally:
         detail["killed"] = not (site.masters.alive(name) and site.masters.pid(name) == pid)
         site.masters.signal(name, signal.SIGCONT)
@@ -105,21 +116,31 @@ def _fail_point(site: Site, planned: Planned, detail: Detail) -> None:
 def _provoke(site: Site, name: str, how: str) -> None:
     cluster = site.masters.cluster
     with contextlib.suppress(DatabaseError):
-        if how == "work":
-            cluster.order(orders.rebalance, WHO)
-        elif how == "leave":
+        if how in ("work", "leave", "reconfigure"):
+            _give_work(site, name)
+        if how == "leave":
             site.masters.stay_down(name)
             site.masters.signal(name, signal.SIGTERM)
         elif how == "reconfigure":
-            cluster.order(orders.rebalance, WHO)
             site.masters.configure(name, site.masters.variant(name) + 1)
             cluster.order(orders.ask_masters, "reconfig", [name], WHO)
         elif how == "lapse":
             _frozen(site, name, 1.7 * site.lease_s, {})
         elif how == "death":
             others = [other for other in site.masters.names if other != name]
-            site.masters.kill(others[0])
-            _frozen(site, others[-1], 1.7 * site.lease_s, {})
+            with _stopped(site, others[-1], {}):  # first, so that nobody else sees the other one's end
+                site.masters.kill(others[0])
+                site.pause(1.7 * site.lease_s)
+
+
+def _give_work(site: Site, name: str) -> None:
+    """It gets its share of the schedulers: a master that has just started is up a moment before it stands by for any."""
+    cluster = site.masters.cluster
+    for _ in range(GIVE_TIMES):
+        if not site.masters.alive(name) or cluster.value(_HOLDS, name=name) or site.over.is_set():
+            return
+        cluster.order(orders.rebalance, WHO)
+        site.pause(0.5)
 
 
 def _end(site: Site, name: str) -> None:
@@ -234,7 +255,7 @@ KINDS = (
     Kind("freeze-above", on_a_master(leases=(1.5, 4)), _freeze, "process"),
     Kind("block", on_a_master(leases=(0.2, 2.5)), _block, "process"),
     Kind("fail-point", _draw_fail_point("alone", _ALONE), _fail_point, "process", weight=8),
-    Kind("fail-point-death", _draw_fail_point("death", _DEATH), _fail_point, "all", weight=3),
+    Kind("fail-point-death", _draw_fail_point("death", _DEATH), _fail_point, "all", weight=2),
     Kind("twin", on_a_master(leases=(1.5, 3), frozen=(0, 1)), _twin, "process"),
     Kind("cold-start", on_all(leases=(0, 2)), _cold, "all"),
     Kind("all-at-once", on_all(leases=(0, 0.5)), _at_once, "all"),

@@ -24,6 +24,7 @@ _ASKED_ONLY = (
 """Types whose buildsets, but for changes and due times, are all answers to requests."""
 _TRIGGER = re.compile(r"trigger:(\d+):(\d+):(\d+)")
 TRY_FILE = "try-file-"
+TRY_HTTP = "try-http"
 NEARLY_S = 5.0
 """How far apart the times of two turns may be that were committed together, so that nobody can tell which came first."""
 
@@ -80,11 +81,14 @@ def every_request_is_answered_with_its_own_buildset(h: Histories) -> Iterator[Fo
     for number, times in answered.items():
         if times > 1:
             yield Found(f"buildset {number} is the answer to {times} requests")
+    over_http = {e.args["key"] for e in h.truth.of(OrderAsked) if e.action == TRY_HTTP}
     for s in h.rows.schedulers:
         entries = h.entries.get(s.name, [])
         if not entries or entries[0]["type"] not in _ASKED_ONLY:
             continue
         for b in h.buildsets.get(s.id, []):
+            if b.external_id in over_http:
+                continue
             if b.due_at is None and not h.changes_of.get(b.id) and not answered[b.id]:
                 yield Found(
                     f"{s.name}: buildset {b.id} ({b.reason}) is no answer, and nobody asked for it", b.submitted_at
@@ -97,25 +101,31 @@ def _made(m: Message) -> list[int]:
 
 
 def every_try_job_is_built_once(h: Histories) -> Iterator[Found]:
-    """A job, by message or as a file, is one buildset with the job's id, and a file of it is one in any case."""
+    """A job, by message, as a file or over HTTP, is one buildset with the job's id, and a file of it is one in any case."""
     ids = Counter(b.external_id for b in h.rows.buildsets if b.external_id and b.external_id.startswith("try-"))
     for job, times in ids.items():
         if times > 1:
             yield Found(f"job {job} made {times} buildsets")
-    asked = {e.id: e for e in h.truth.of(OrderAsked) if e.action in ("try", "try-file")}
+    asked = {e.id: e for e in h.truth.of(OrderAsked) if e.action in ("try", "try-file", TRY_HTTP)}
     keys = {e.args["key"] for e in asked.values()}
     for job in ids:
         if job not in keys:
             yield Found(f"there is a buildset of job {job}, which nobody sent")
+    of_buildset = {b.id: b.external_id for b in h.rows.buildsets}
     for a in h.truth.of(OrderAnswered):
         order = asked.get(a.id)
-        if order is not None and a.outcome == "yes" and order.args["key"] not in ids:
-            yield Found(f"job {order.args['key']} was taken by {order.scheduler}, and made no buildset", us(a.at))
+        if order is None or a.outcome != "yes":
+            continue
+        key = order.args["key"]
+        if key not in ids:
+            yield Found(f"job {key} was taken by {order.scheduler}, and made no buildset", us(a.at))
+        elif order.action == TRY_HTTP and of_buildset.get(a.detail["buildset"]) != key:
+            yield Found(f"job {key} was answered with buildset {a.detail['buildset']}, which is another's", us(a.at))
 
 
 def wishes_are_kept(h: Histories) -> Iterator[Found]:
     """A request that was answered to whoever asked is on record with that answer, once."""
-    asked = {e.id: e for e in h.truth.of(OrderAsked) if "key" in e.args and e.action != "try-file"}
+    asked = {e.id: e for e in h.truth.of(OrderAsked) if "key" in e.args and e.action not in ("try-file", TRY_HTTP)}
     keys = {e.args["key"] for e in asked.values()}
     known: dict[str, list[Message]] = {key: [] for key in keys}
     for m in h.rows.messages:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import random
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 from locum.db.database import Database
@@ -19,6 +23,8 @@ from .history import OrderAnswered, OrderAsked, now
 
 BACK_S = 90
 """How far back a backfill reaches, at most."""
+HTTP_S = 5.0
+"""How long a request over HTTP waits for its answer: whom it has come to may be frozen."""
 _PATCH = "--- a/README\n+++ b/README\n@@ -1 +1 @@\n-old\n+new\n"
 _BASE = "1" * 40
 _TRY = ("try-jobdir", "try-userpass")
@@ -36,11 +42,14 @@ class Wishes:
         """One wish, by the product's functions or by its commands."""
 
         def step(database: Database, rng: random.Random) -> None:
-            kind = rng.choice(("force", "try", "try-file", "run_now", "run_now", "backfill"))
+            kind = rng.choice(("force", "try", "try-file", "try-http", "run_now", "run_now", "backfill"))
             key = f"{kind}-{self._asker.number(kind)}"
             args: dict[str, Any] = {"key": key}
             if kind == "try-file":
                 self._put(key)
+                return
+            if kind == "try-http":
+                self._asker.clearly(database, kind, _TRY[1], args, self._by_http)
                 return
             if kind == "backfill":
                 end = datetime.now(UTC) - timedelta(seconds=rng.randint(0, 20))
@@ -79,6 +88,24 @@ class Wishes:
             "backfill": ["scheduler", "backfill", name, args.get("from", ""), args.get("to", "")],
         }[kind]
         return self._asker.request(*words, "--request-id", key)
+
+    def _by_http(self, database: Database, kind: str, name: str, args: dict[str, Any]) -> Answer:
+        """To whoever listens: nobody may, or one who wakes up and is not it any more."""
+        user = base64.b64encode(f"{configuration.USER}:{configuration.PASSWORD}".encode()).decode()
+        sent = json.dumps(_job(args["key"]).to_mapping())
+        with closing(http.client.HTTPConnection("127.0.0.1", self._asker.masters.port, timeout=HTTP_S)) as connection:
+            try:
+                connection.request("POST", "/", sent, {"Authorization": f"Basic {user}"})
+                answer = connection.getresponse()
+                said = answer.read().decode()
+            except (OSError, http.client.HTTPException) as error:
+                return "unknown", repr(error), {}
+        if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return "unknown", said, {}
+        if answer.status != HTTPStatus.CREATED:
+            self._asker.troubles.append(f"POST of {args['key']}: {answer.status} {said}")
+            return "no", said, {}
+        return "yes", said, json.loads(said)
 
     def _put(self, key: str) -> None:
         """A job's file, there as a whole or not at all, as a mailer would put it there."""

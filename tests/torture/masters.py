@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -37,6 +39,8 @@ class Masters:
     ) -> None:
         self.names = names
         self.cluster = Cluster(folder.path, direct_url)
+        self.port = free_port()
+        """where whoever is active takes try jobs over HTTP"""
         self._folder = folder
         self._url_of = url_of
         self._truth = truth
@@ -164,10 +168,12 @@ class Masters:
     def configure(self, name: str, variant: int) -> None:
         """Write its file anew; it is read at the next start, SIGHUP or order."""
         with self._lock:
-            entries, builders = configuration.entries(variant), configuration.builders(self._folder.lines)
-            self._truth.add(Configured(now(), name, variant, entries, builders))
+            entries = configuration.entries(variant, self.port)
+            self._truth.add(Configured(now(), name, variant, entries, configuration.builders(self._folder.lines)))
             self._variants[name] = variant
-            self.cluster.configure(name, **configuration.sections(self._url_of(name), self._folder.lines, variant))
+            self.cluster.configure(
+                name, **configuration.sections(self._url_of(name), self._folder.lines, variant, self.port)
+            )
 
     # -- -------------------------------------------------------------------------------------------------------------
 
@@ -190,3 +196,12 @@ class Masters:
         if process is not None and process.poll() is not None and process.pid not in self._noted:
             self._noted.add(process.pid)
             self._truth.add(MasterEnded(now(), name, process.pid, process.returncode))
+
+
+def free_port() -> int:
+    """One that nobody listens on, and that no connection is given for its own end."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as held, contextlib.suppress(OSError):
+            held.bind(("127.0.0.1", port))
+            return port

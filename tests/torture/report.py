@@ -11,7 +11,8 @@ from pathlib import Path
 
 from . import checker, machine
 from .checker_rows import Histories
-from .history import ChangeAnswered, FaultEnded, Folder, MasterEnded, OrderAnswered
+from .failpoints import POINTS
+from .history import ChangeAnswered, FaultBegan, FaultEnded, Folder, MasterEnded, OrderAnswered
 from .invariants_timing import Takeover, takeovers, windows
 
 SHOWN = 10
@@ -60,10 +61,27 @@ def _faults(h: Histories) -> list[str]:
     crashes = Counter(event.exit_code for event in h.truth.of(MasterEnded))
     kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(ended.items()) if kind != machine.FAULT) or "none"
     processes = ", ".join(f"{count} with {code}" for code, count in sorted(crashes.items()))
-    told = [f"faults: {kinds}", f"masters' processes ended: {processes}"]
+    told = [f"faults: {kinds}", *_fail_points(h), f"masters' processes ended: {processes}"]
     if busy:
         told.append(f"for {busy:.0f} s the machine itself was too busy for bounds of time to be judged")
     return told
+
+
+def _fail_points(h: Histories) -> list[str]:
+    """At which points of the code a master has ended, and at which it was frozen."""
+    struck = {e.id for e in h.faults.of(FaultEnded) if e.detail.get("struck")}
+    aimed = [e for e in h.faults.of(FaultBegan) if "point" in e.detail]
+    if not aimed:
+        return []
+    points = {point.name for point in POINTS}
+    hit: dict[str, set[str]] = {what: set() for what in ("kill", "freeze")}
+    for e in aimed:
+        if e.id in struck:
+            hit[e.detail["what"]].add(e.detail["point"])
+    by_what = ", ".join(f"{what} at {len(found)}" for what, found in hit.items())
+    never = sorted(points - set().union(*hit.values()))
+    told = f"fail points: {len(points) - len(never)} of {len(points)} struck ({by_what}), {len(aimed)} times aimed at"
+    return [told + (f"; not struck: {', '.join(never)}" if len(never) <= SHOWN else "")]
 
 
 def _takeovers(h: Histories) -> list[str]:

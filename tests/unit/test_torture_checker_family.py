@@ -112,6 +112,12 @@ def test_a_try_job_that_is_built_twice_never_or_unasked(good):
     for one, job in ((by_message, "try-1"), (by_file, "try-file-1")):
         lost = without(good, "buildsets", same(one))
         assert f"job {job} was taken by try, and made no buildset" in broken(lost)[name]
+    (over_http,) = buildsets(good, "try-http")
+    lost = without(good, "buildsets", same(over_http))
+    assert "job try-http-1 was taken by try-http, and made no buildset" in broken(lost)[name]
+    answered = {"buildset": by_file.id, "tasks": {}}
+    other = retold(good, OrderAnswered, lambda e: e.detail.get("buildset") == over_http.id, detail=answered)
+    assert f"job try-http-1 was answered with buildset {by_file.id}, which is another's" in broken(other)[name]
     unasked = altered(good, "buildsets", same(by_file), external_id="try-file-9")
     assert "a buildset of job try-file-9, which nobody sent" in broken(unasked)[name]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from locum.tests.torture import nemesis
+from locum.tests.torture.failpoints import POINTS
 from locum.tests.torture.faults import Kind
 from locum.tests.torture.history import Plan, Planned
 from locum.tests.torture.invariants_timing import BOUNDS_S, LATE_S, RECOVERY_S
@@ -88,6 +89,12 @@ def test_one_kind_alone_is_a_plan_even_of_a_short_time() -> None:
     for name in nemesis.KINDS:
         planned = nemesis.faults_of(1, 0.2, [name], MASTERS, LEASE_S)
         assert {one.fault for one in planned} == {name}
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_twenty_minutes_of_fail_points_alone_aim_at_each_of_them(database: str) -> None:
+    planned = nemesis.new_plan(1, 20, database, ["fail-point*"], len(MASTERS))
+    assert {one.args["point"] for one in planned.faults} == {point.name for point in POINTS}
 
 
 def test_a_plan_survives_its_file(tmp_path: Path) -> None:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+
 import pytest
 import yaml
 from locum import config
 from locum.tests.torture import configuration, report
+from locum.tests.torture.checker_story import right
+from locum.tests.torture.failpoints import POINTS
 from locum.tests.torture.history import (
     ChangeAnswered,
     ChangeAsked,
@@ -61,3 +66,27 @@ def test_variants_differ_in_what_may_vary_and_in_nothing_else():
 @pytest.mark.parametrize("percent, wanted", [(50, 2.0), (99, 4.0), (100, 4.0)])
 def test_percentiles_are_of_what_was_measured(percent, wanted):
     assert report._percentile([4.0, 1.0, 3.0, 2.0], percent) == wanted
+
+
+def test_which_fail_points_were_struck_is_told():
+    def fault(number, point, what, struck):
+        args = {"point": point, "what": what}
+        return FaultBegan(number, number, "fail-point", "m1", args), FaultEnded(
+            number, number, "fail-point", "m1", {"struck": struck}
+        )
+
+    others = [fault(9 + n, point.name, "kill", True) for n, point in enumerate(POINTS[3:])]
+    aimed = [
+        fault(1, POINTS[0].name, "kill", True),
+        fault(2, POINTS[0].name, "freeze", True),
+        fault(3, POINTS[1].name, "kill", False),
+        fault(4, POINTS[2].name, "freeze", True),
+        *others,
+    ]
+    faults = Events(tuple(itertools.chain(*aimed)))
+    (line,) = report._fail_points(dataclasses.replace(right(), faults=faults))
+    assert line == (
+        f"fail points: {len(POINTS) - 1} of {len(POINTS)} struck (kill at {len(POINTS) - 2}, freeze at 2),"
+        f" {len(POINTS) + 1} times aimed at; not struck: {POINTS[1].name}"
+    )
+    assert report._fail_points(right()) == []
