@@ -15,9 +15,11 @@ from typing import Any
 
 import psycopg2
 
+LET_GO = "its process ended, or gave up its lease"
+"""Why somebody is lost whose lock is free: a process that may have lost its lease, as it was frozen, drops the lock, too."""
 _LOST = (
     "UPDATE masters SET state = 'lost', ended_at = (extract(epoch from clock_timestamp()) * 1000000)::bigint,"
-    " ended_why = 'its process ended', crash_key = NULL"
+    f" ended_why = '{LET_GO}', crash_key = NULL"
     " WHERE incarnation = %s AND crash_key = %s AND state IN ('up', 'stopping')"
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from .crash_hint import LET_GO
 from .schema import SCHEMA_VERSION
 from .sql import Statement
 
@@ -116,7 +117,7 @@ _LOST = Statement(
     " AND (:lease_ended = 0 OR lease_until < {lease_now})"
 )
 _LOST_BY_KEY = Statement(
-    "UPDATE masters SET state = 'lost', ended_at = {now}, ended_why = 'its process ended', crash_key = NULL"
+    "UPDATE masters SET state = 'lost', ended_at = {now}, ended_why = '" + LET_GO + "', crash_key = NULL"
     " WHERE incarnation = :incarnation AND crash_key = :key AND state IN ('up', 'stopping')"
 )
 _CRASH_KEY = Statement(

@@ -22,6 +22,7 @@ from twisted.internet.task import Clock
 
 from ..db import buildsets, changes, holding, members, messages, orders, tasks, turns
 from ..db.builders import BuilderRow, register_builders
+from ..db.crash_hint import LET_GO
 from ..db.database import HostClocks
 from ..db.effects import NewChange, NewFailure
 from ..db.errors import BadData
@@ -345,7 +346,7 @@ class Rehearsal:
         """As SIGKILL does; the others notice at once."""
         if self.master is not None:
             self.master.kill()
-            self._lost("its process ended")
+            self._lost(LET_GO)
 
     def lapse(self, why: str) -> None:
         """The master's lease ends: it deactivates all it has. The others notice."""

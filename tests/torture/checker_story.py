@@ -12,6 +12,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from locum.db.crash_hint import LET_GO
+
 from . import checker_rows as rows
 from .checker_rows import Histories, Rows
 from .history import (
@@ -176,7 +178,7 @@ def _begun(name: str) -> Mapping[str, int]:
 
 
 def _masters(story: Story) -> None:
-    lost = rows.Master(FIRST, "m1", "lost", 11, at(KILLED + 2), at(0), at(KILLED + 0.1), "its process ended")
+    lost = rows.Master(FIRST, "m1", "lost", 11, at(KILLED + 2), at(0), at(KILLED + 0.1), LET_GO)
     heir = rows.Master(HEIR, "m1", "stopped", 12, at(STOPPED), at(KILLED + 3), at(STOPPED - 1), "it was stopped")
     other = rows.Master(OTHER, "m2", "stopped", 21, at(STOPPED), at(0), at(STOPPED - 1), "it was stopped")
     story.tables["masters"] += [lost, heir, other]

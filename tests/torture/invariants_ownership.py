@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from locum.db.crash_hint import LET_GO
+
 from .checker_rows import Histories, Ownership
 from .history import MasterEnded, OrderAnswered, OrderAsked, Seen
 from .invariants import Found, Invariant, us
@@ -18,6 +20,8 @@ _TICK_US = 1000
 _BY_ORDER = ("moved by", "rebalanced by")
 _NOTICED_S = 3.0
 """How long it takes the torture to notice that a process has ended."""
+_WOKEN_S = 0.5
+"""How long after it has let a process go on it may write that down."""
 
 
 def terms_only_rise_by_one(h: Histories) -> Iterator[Found]:
@@ -99,10 +103,20 @@ def nobody_is_buried_alive(h: Histories) -> Iterator[Found]:
                 yield Found(
                     f"{m.name} ({m.incarnation}) was lost {left:.3f} s before its lease ended: {why}", m.ended_at
                 )
-        if why == "its process ended" and m.pid in ended and not _sessions_were_cut(h, m.ended_at):
+        if why == LET_GO and m.pid in ended and not _sessions_were_cut(h, m.ended_at):
             late = ended[m.pid] - m.ended_at / 1e6
-            if h.one_clock and late > _NOTICED_S:
+            if h.one_clock and late > _NOTICED_S and not _woke_up(h, m.name, m.ended_at):
                 yield Found(f"{m.name} ({m.incarnation}) was said to have ended {late:.1f} s before it did", m.ended_at)
+
+
+def _woke_up(h: Histories, master: str, at_us: int) -> bool:
+    """Whether that one had been frozen, and was so no more: it may have found its lease doubtful then, and given it up."""
+    from .invariants_timing import RECOVERY_S, windows
+
+    return any(
+        w.fault.startswith("freeze") and w.target == master and w.end - _WOKEN_S <= at_us / 1e6 <= w.end + RECOVERY_S
+        for w in windows(h)
+    )
 
 
 def _sessions_were_cut(h: Histories, at_us: int) -> bool:

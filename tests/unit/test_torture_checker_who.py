@@ -137,6 +137,17 @@ def test_a_living_process_that_is_said_to_have_ended(good):
     )
     assert "nobody_is_buried_alive" not in broken(cut)
 
+    def frozen(master, until):
+        began, ended = (
+            FaultBegan(T0 + 27.0, 2, "freeze-about", master, {}),
+            FaultEnded(T0 + until, 2, "freeze-about", master, {}),
+        )
+        return broken(dataclasses.replace(wrong, faults=Events((*wrong.faults.all, began, ended))))
+
+    assert "nobody_is_buried_alive" not in frozen("m1", KILLED), "it woke up, and gave up its lease"
+    assert "nobody_is_buried_alive" in frozen("m1", KILLED + 2), "it was frozen still"
+    assert "nobody_is_buried_alive" in frozen("m2", KILLED), "that was another one"
+
 
 # -- P2: the fence
 
