@@ -56,9 +56,11 @@ def mask_credentials(text: str) -> str:
     """
     if "://" not in text and "=" not in text:
         return text
-    if len(text) > 1000 and "://" in text:  # the pattern below is quadratic in the number of '://'
-        return text[: text.index("://") + 3] + MASK
-    return _PARAMETER.sub(rf"\1={MASK}", _URL.sub(_without_password, text))
+    if "://" in text:
+        if len(text) > 1000:  # the pattern is quadratic
+            return text[: text.index("://") + 3] + MASK
+        text = _URL.sub(_without_password, text)
+    return _PARAMETER.sub(rf"\1={MASK}", text)
 
 
 def carries_credentials(text: str) -> bool:

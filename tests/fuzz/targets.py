@@ -17,6 +17,7 @@ from typing import Any
 from locum.config import ConfigError, MasterConfig, format_duration, parse, parse_duration
 from locum.config.durations import LONGEST_S
 from locum.config.scalars import Unresolved, interpolate
+from locum.config.secret import mask_credentials
 from locum.db.errors import DatabaseError
 from locum.db.naming import Refused
 from locum.db.stored import read_object, read_properties, read_texts, read_value
@@ -26,9 +27,13 @@ from locum.master.commands import changes as command
 from locum.master.commands.properties import parsed
 from locum.master.sources.address import Address
 from locum.master.tasks.rendering import UnknownProperty, environment, render_command
+from locum.schedulers.arguments import to_json
+from locum.schedulers.bounded_re import compile_bounded
 from locum.schedulers.cron import CronError, CronRule
+from locum.schedulers.force import ForceScheduler
 from locum.schedulers.recurrence import recurrence_from_json
 from locum.schedulers.stored import start_from_json
+from locum.schedulers.try_jobs import BadJob, job_of, read_job
 
 BOUND_S = 5.0
 """Processor time for one input; the slowest take a hundredth of it."""
@@ -234,3 +239,69 @@ def stored(data: bytes) -> None:
             read(_text(data), "files_json of change 7")
         except DatabaseError as error:
             assert str(error).startswith("files_json of change 7 ") and "mend" in str(error)
+
+
+@target
+def try_job(data: bytes) -> None:
+    """A file of ``Try_Jobdir``, or what is posted to ``Try_Userpass``."""
+    version, sep, rest = data.partition(b"\n")
+    netstrings = b"".join(b"%d:%s," % (len(part), part) for part in [version, *rest.split(b"\n")]) if sep else data
+    for given in (data, netstrings):
+        try:
+            job = read_job(given)
+        except BadJob as error:
+            _said(error)
+        else:
+            assert job_of(json.loads(json.dumps(job.to_mapping()))) == job
+
+
+_FIELDS = [
+    {"type": "String", "name": "text", "regex": "[a-z]*", "maxsize": 20},
+    {"type": "Text", "name": "lines"},
+    {"type": "Int", "name": "number", "default": 1},
+    {"type": "Boolean", "name": "flag"},
+    {"type": "UserName", "name": "who"},
+    {"type": "ChoiceString", "name": "choice", "choices": ["a", "b"]},
+    {"type": "ChoiceString", "name": "several", "choices": ["a", "b"], "multiple": True, "strict": False},
+    {"type": "File", "name": "file", "maxsize": 100},
+    {"type": "AnyProperty", "name": "any"},
+    {"type": "Patch", "name": "patch"},
+    {"type": "Nested", "name": "group", "fields": [{"type": "Int", "name": "inner"}]},
+]
+
+
+@target
+def form(data: bytes) -> None:
+    """What somebody filled in: as a whole, and the same odd value in each field."""
+    scheduler = ForceScheduler("s", ["unit"], properties=_FIELDS)
+    text, value = _text(data), _json(data)
+    forms = [value] if isinstance(value, dict) else []
+    forms += [dict.fromkeys(scheduler.fieldNames, odd) for odd in (text, value, [text, text], data)]
+    for filled in forms:
+        errors: dict[str, str] = {}
+        values = {name: one if isinstance(one, list) else [one] for name, one in filled.items()}
+        made = scheduler.gathered(values, errors)
+        try:
+            made.send(None)
+        except StopIteration as done:
+            taken, stamps = done.value
+        taken = [taken, stamps, *(one.taken(values, errors) for one in (scheduler.username, scheduler.reason))]
+        for name, fault in errors.items():
+            assert fault and SECRET not in fault, (name, fault)
+        if not errors:
+            to_json(taken, "the form").encode()
+
+
+@target
+def pattern(data: bytes) -> None:
+    try:
+        compile_bounded(_text(data))
+    except ValueError as error:
+        _said(error)
+
+
+@target
+def masking(data: bytes) -> None:
+    text = _text(data)
+    for said in (text, f"{text}=", f"git said: https://ann:{SECRET}@{text}", f"{text} password={SECRET}"):
+        assert SECRET not in mask_credentials(said)

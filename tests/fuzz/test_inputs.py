@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from locum.config import parse_duration
+from locum.config import mask_credentials, parse_duration
 from locum.db.naming import Refused
 from locum.db.urls import DatabaseUrl
 from locum.master.changes import BadChange, validated
 from locum.master.commands import changes as command
+from locum.schedulers.parameters import UserNameParameter, ValidationError
 from locum.schedulers.recurrence import recurrence_from_json
 from locum.schedulers.stored import start_from_json
 
@@ -39,6 +40,14 @@ WORDS = {
     "git_address": "https:// ssh:// git:// file:// ext:: -o /a/b host:path [::1] [ ] @ : / ? # %00 %0a .. é :99999 :x",
     "recurrence": r"""{ } [ ] , : "kind" "interval" "cron" "monthly" "once" "start" "2024-05-17T09:30:00+02:00" "timezone"
         "UTC" "buildset" "builders" ["unit"] "properties" {"kind":[]} {"kind":"cron","cron":"* * * * *"} 1e400 null true""",
+    "try_job": r"""{ } [ ] , : "jobid" "branch" "baserev" "patch_body" "patch_body_base64" "patch_level" "patch_subdir"
+        "properties" "builders" ["unit"] "comment" "../x" "\ud800" "\u0000" 1 5 true null 3:abc, 1:1, 1:5,2:{}, 999999999:
+        {"jobid":"a","patch_body":"x"} ٣ -1 1e400 1\nj\nmain\nabc\n1\ndiff\nunit 5\n{} 4\n""",
+    "form": r"""{ } [ ] , : "text" "number" "flag" "choice" "several" "any_name" "any_value" "patch_body" "patch_level" "branch"
+        "group_inner" "7" "a" "true" "\ud800" "\u0000" ["a","b"] ["a"] {"number":["7"]} 7 1e400 null true <a@b> ٣ 99999999999999999999""",
+    "pattern": r"""( ) [ ] { } * + ? | . ^ $ \w \d \s (?: (?= (?<= (?P<a> (?P=a) (?i) (?( \1 a b {2,} {99999} {4294967296} a** [^/]+ - [z-a]
+        (a+)+ (a|aa)* \b \Z \u0041 ++ *+ (?>""",
+    "masking": "https:// http:// ssh:// :// @ : / a9+.- = password= token=x & ' sslpassword=",
     "stored": r"""{ } [ ] , : "a" null 1 NaN 1e999 "\ud800" {"a":[1,"x"]} {"a":[1]}""",
 }  # fmt: skip
 
@@ -133,3 +142,16 @@ def test_a_database_url_that_names_a_loop_of_links_is_refused(tmp_path: Path) ->
     for name in ("loop/x", "a\0b"):
         with pytest.raises(ValueError, match="names no usable file"):
             DatabaseUrl.parse(f"sqlite:///{name}", tmp_path)
+
+
+def test_a_long_text_without_a_url_is_looked_through_for_passwords_soon() -> None:
+    before = time.process_time()
+    assert mask_credentials("a" * 60_000 + " token=x") == "a" * 60_000 + " token=***"
+    assert time.process_time() - before < 2
+
+
+def test_a_long_name_without_an_address_is_refused_soon() -> None:
+    before = time.process_time()
+    with pytest.raises(ValidationError, match="with an address"):
+        UserNameParameter(required=True).parsed("a" * 60_000)
+    assert time.process_time() - before < 2
