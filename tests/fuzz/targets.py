@@ -11,6 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from locum.db.urls import DatabaseUrl
 from locum.master.changes import BadChange, validated
 from locum.master.commands import changes as command
 from locum.master.commands.properties import parsed
+from locum.master.sources import commits
 from locum.master.sources.address import Address
 from locum.master.tasks.rendering import UnknownProperty, environment, render_command
 from locum.schedulers.arguments import to_json
@@ -305,3 +307,20 @@ def masking(data: bytes) -> None:
     text = _text(data)
     for said in (text, f"{text}=", f"git said: https://ann:{SECRET}@{text}", f"{text} password={SECRET}"):
         assert SECRET not in mask_credentials(said)
+
+
+@target
+def git_commits(data: bytes) -> None:
+    """What strangers committed: whatever it is, it becomes a change."""
+    fields = [b"a" * 40, b"", data, data, b"17", data]
+    telling = b"\0".join(one.replace(b"\0", b"?") for one in fields) + b"\0\0"
+    paths = b"".join(b":100644 100644 1 2 M\0%s\0" % path for path in data.split(b"\0")[:50] if path)
+    (commit,) = commits.parse(telling + paths)
+    longer = replace(commit, files=commit.files * 3000, comments=commit.comments * 30, note="too long")
+    for one in (commit, longer):
+        assert validated(commits.change_fields(one, "main", {}, "")).who
+    for given in (data, telling + data, telling.replace(b"17", data[:5000].replace(b"\0", b""))):
+        try:
+            commits.parse(given)
+        except ValueError as error:
+            _said(error)

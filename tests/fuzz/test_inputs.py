@@ -47,6 +47,7 @@ WORDS = {
         "group_inner" "7" "a" "true" "\ud800" "\u0000" ["a","b"] ["a"] {"number":["7"]} 7 1e400 null true <a@b> ٣ 99999999999999999999""",
     "pattern": r"""( ) [ ] { } * + ? | . ^ $ \w \d \s (?: (?= (?<= (?P<a> (?P=a) (?i) (?( \1 a b {2,} {99999} {4294967296} a** [^/]+ - [z-a]
         (a+)+ (a|aa)* \b \Z \u0041 ++ *+ (?>""",
+    "git_commits": r""": ann <ann@example.org> \0 \x1f é \u2028 :100644 a/b .. -x " 1700000000 99999999999999999999 ٣""",
     "masking": "https:// http:// ssh:// :// @ : / a9+.- = password= token=x & ' sslpassword=",
     "stored": r"""{ } [ ] , : "a" null 1 NaN 1e999 "\ud800" {"a":[1,"x"]} {"a":[1]}""",
 }  # fmt: skip
