@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from . import checker_expected as expected
 from . import configuration
 from .checker_rows import Histories, Ownership
-from .history import FaultBegan, FaultEnded, OrderAnswered, OrderAsked
+from .history import Configured, FaultBegan, FaultEnded, OrderAnswered, OrderAsked
 from .invariants import Found, Invariant, us
 
 HUNG_S = configuration.LEASE_S + configuration.HEARTBEAT_S + 1.0
@@ -23,6 +23,8 @@ _HUNG = ("freeze-above", "block", "net-cut", "net-cut-to-server")
 BOUNDS_S = {"kill": KILLED_S + SLACK_S, "term": KILLED_S + SLACK_S, **dict.fromkeys(_HUNG, HUNG_S + SLACK_S)}
 """From the fault to the scheduler's next owner; of a hung or cut-off master, if it was that for longer than ``HUNG_S``."""
 LATE_S = 3.0
+READ_S = 5.0
+"""How long it takes until a master that is up has read its file anew."""
 RECOVERY_S = 15.0
 """After a fault is healed: masters start, wait for their names, take what is free, and catch up."""
 
@@ -64,7 +66,7 @@ def windows(h: Histories) -> list[Window]:
 
 
 def takeovers(h: Histories) -> list[Takeover]:
-    """Every change of hands that followed a fault of one master."""
+    """Every change of hands that followed a fault of one master, where another had the scheduler in its file all the time."""
     every = windows(h)
     found = []
     for w in every:
@@ -77,10 +79,27 @@ def takeovers(h: Histories) -> list[Takeover]:
             after = _next_owner(owners, incarnation, us(w.begin))
             if after is not None and after.since <= us(w.end) + us(RECOVERY_S):
                 seconds = after.since / 1e6 - w.begin
+                if not _another_has_it(h, h.name(scheduler_id), w, seconds):
+                    continue
                 found.append(
                     Takeover(w.fault, w.target, h.name(scheduler_id), w.begin, seconds, alone, w.end - w.begin)
                 )
     return found
+
+
+def _another_has_it(h: Histories, scheduler: str, w: Window, seconds: float) -> bool:
+    """Not so while files differ: then only its own master may come back for it."""
+    if scheduler not in h.entries:
+        return True  # a change source, or the calendar: in every file
+    begin, end = w.begin - READ_S, w.begin + seconds
+    files: dict[str, list[bool]] = {}
+    for e in h.truth.of(Configured):
+        if e.master != w.target and e.at <= end:
+            has = files.setdefault(e.master, [])
+            if e.at <= begin:
+                has.clear()  # it was read anew
+            has.append(scheduler in e.schedulers)
+    return any(all(has) for has in files.values())
 
 
 def _incarnation(h: Histories, name: str, at: float) -> str | None:

@@ -22,7 +22,16 @@ from locum.tests.torture.checker_story import (
     with_rows,
     without,
 )
-from locum.tests.torture.history import Events, FaultBegan, FaultEnded, MasterEnded, OrderAnswered, OrderAsked, Seen
+from locum.tests.torture.history import (
+    Configured,
+    Events,
+    FaultBegan,
+    FaultEnded,
+    MasterEnded,
+    OrderAnswered,
+    OrderAsked,
+    Seen,
+)
 from locum.tests.torture.invariants_timing import takeovers
 
 QUICK, COUNT, TOGGLE = 1, 3, 10
@@ -304,6 +313,24 @@ def test_another_owner_that_came_too_late(good):
         assert "no other owner for 3.500 s after kill of m1" in broken(wrong)["others_take_over_in_time"]
     crowded = (*wrong.faults.all, FaultBegan(T0 + 25.0, 2, "pg-kill", "database", {}))
     assert "others_take_over_in_time" not in broken(dataclasses.replace(wrong, faults=Events(crowded)))
+
+
+def test_nobody_is_late_who_did_not_have_the_scheduler_in_its_file(good):
+    late = altered(good, "ownership", lambda o: o.term == 2 and o.incarnation == OTHER, since=at(KILLED + 3.5))
+
+    entries = next(e.schedulers for e in good.truth.of(Configured) if e.master == "m2")
+
+    def told_late(*versions):
+        files = [
+            Configured(KILLED + when, "m2", n, entries if has else {}, {}) for n, (when, has) in enumerate(versions)
+        ]
+        return "others_take_over_in_time" in broken(told(late, *files))
+
+    assert told_late(), "both have it"
+    assert not told_late((-10, False)) and not told_late((-10, False), (2, True)), "it did not when it mattered"
+    assert not told_late((-2, False)), "it was just about to read that"
+    assert told_late((-10, False), (-7, True)), "it had it again by then"
+    assert told_late((5, False)), "it lost it only afterwards"
 
 
 @pytest.mark.parametrize("fault", ["freeze-above", "block", "net-cut", "net-cut-to-server"])
