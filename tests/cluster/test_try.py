@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from locum.tests.support.cluster import Cluster
+from locum.tests.support.ports import free_port
 
 Make = Callable[..., Cluster]
 GIT = ("git", "-c", "user.name=ann", "-c", "user.email=ann@example.org", "-c", "commit.gpgsign=false")
@@ -125,12 +126,6 @@ def test_a_job_is_kept_while_nobody_is_up_and_served_once(cluster: Make, checkou
     assert len(c.rows("SELECT 1 FROM buildsets")) == 1
     c.quick("scheduler", "disable", "try", "--reason", "later")
     assert "later" in c.quick("try", "try", "--checkout", str(checkout), code=1).stderr
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 def post(port: int, job: dict[str, Any], user: str = "ann:secret") -> tuple[int, dict[str, Any]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from locum.db.errors import DatabaseError
 from locum.tests.support.cluster import Cluster
+from locum.tests.support.ports import free_port
 
 from . import configuration
 from .history import Configured, Folder, History, MasterBegan, MasterEnded, now
@@ -196,12 +195,3 @@ class Masters:
         if process is not None and process.poll() is not None and process.pid not in self._noted:
             self._noted.add(process.pid)
             self._truth.add(MasterEnded(now(), name, process.pid, process.returncode))
-
-
-def free_port() -> int:
-    """One that nobody listens on, and that no connection is given for its own end."""
-    while True:
-        port = random.randrange(20_000, 30_000)
-        with socket.socket() as held, contextlib.suppress(OSError):
-            held.bind(("127.0.0.1", port))
-            return port

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 import warnings
@@ -20,6 +19,7 @@ from signal import Signals
 from typing import Any
 
 import psycopg2
+from locum.tests.support.ports import free_ports
 from psycopg2.extensions import connection as Connection
 
 from .nemesis_disk import Disk
@@ -174,7 +174,9 @@ class Postgres:
     """What a run has for a database: the present primary, and its standby if there is to be one."""
 
     def __init__(self, folder: Path, standby: bool) -> None:
-        self.servers = [Server(folder / f"postgresql-{n}", _free_port()) for n in range(2 if standby else 1)]
+        self.servers = [
+            Server(folder / f"postgresql-{n}", port) for n, port in enumerate(free_ports(2 if standby else 1))
+        ]
         self.primary = self.servers[0]
 
     @property
@@ -267,9 +269,3 @@ def _run(program: str, *arguments: str) -> None:
     )
     if done.returncode:
         raise ServerFailed(f"{program}: {done.stdout}\n{done.stderr}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port: int = one.getsockname()[1]
-        return port
