@@ -236,7 +236,7 @@ class Cluster:
     def order(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """What a command does, without its process: a transaction, then the wake-up."""
         answer = self.database.write(function, *args, **kwargs)
-        self.database.single(wakeups.announce, ["schedulers", "changes", "messages"])
+        self.database.single(wakeups.announce, ["schedulers", "changes", "messages", "orders"])
         return answer
 
     def until(self, true: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> Any:

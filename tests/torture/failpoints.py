@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Provoke = Literal["", "work", "leave", "reconfigure", "lapse", "death"]
+Provoke = Literal["", "work", "leave", "reconfigure", "lapse", "death", "deaths"]
 """What makes it come there: nothing but its start; schedulers to hold; SIGTERM; an order to read its file anew; the loss of
-its lease; the death of another."""
+its lease; the death of another, or of all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ _WRITES: dict[Provoke, dict[str, int]] = {
     "reconfigure": {"record_and_take_back": 1, "answer_order": 1},
     "lapse": {"requeue_forgotten": 1},
     "death": {
-        "declare_crashed": 1,
         "declare_lost": 1,
         "terminate_sessions": 1,
         "take_and_load": 1,
         "lost": 1,  # tasks
     },
+    "deaths": {"declare_crashed": 1},  # by whoever watches the dead one's lock: of two that die, one is watched by it
 }
 """What the product's writes run; each has a point before and one after its commit."""
 

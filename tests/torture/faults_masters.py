@@ -15,6 +15,8 @@ from .history import Planned
 
 UP_S = 25.0
 """How long a fault waits for a master to be up before it goes on without that."""
+STRIKE_S = 15.0
+"""How long a master may take to come to a fail point."""
 WHO = "nemesis"
 GIVE_TIMES = 10
 _HOLDS = (
@@ -105,7 +107,7 @@ def _fail_point(site: Site, planned: Planned, detail: Detail) -> None:
     site.until(lambda: struck() or site.masters.up(name), UP_S)
     if not struck():
         _provoke(site, name, args["provoke"])
-    detail["struck"] = site.until(struck, args["seconds"])
+    detail["struck"] = site.until(struck, STRIKE_S)
     if detail["struck"] and args["what"] == "freeze":
         _frozen(site, name, args["frozen_s"], detail)
     elif site.masters.alive(name) and site.masters.pid(name) == pid:  # nor may it strike later, when nobody expects it
@@ -115,6 +117,7 @@ def _fail_point(site: Site, planned: Planned, detail: Detail) -> None:
 
 def _provoke(site: Site, name: str, how: str) -> None:
     cluster = site.masters.cluster
+    others = [other for other in site.masters.names if other != name]
     with contextlib.suppress(DatabaseError):
         if how in ("work", "leave", "reconfigure"):
             _give_work(site, name)
@@ -126,8 +129,10 @@ def _provoke(site: Site, name: str, how: str) -> None:
             cluster.order(orders.ask_masters, "reconfig", [name], WHO)
         elif how == "lapse":
             _frozen(site, name, 1.7 * site.lease_s, {})
+        elif how == "deaths":
+            for other in others:
+                site.masters.kill(other)
         elif how == "death":
-            others = [other for other in site.masters.names if other != name]
             with _stopped(site, others[-1], {}):  # first, so that nobody else sees the other one's end
                 site.masters.kill(others[0])
                 site.pause(1.7 * site.lease_s)
@@ -244,8 +249,8 @@ def _clock_drift(site: Site, planned: Planned, detail: Detail) -> None:
         site.over.wait(1.1)
 
 
-_ALONE = [point for point in POINTS if point.provoke != "death"]
-_DEATH = [point for point in POINTS if point.provoke == "death"]
+_DEATH = [point for point in POINTS if point.provoke.startswith("death")]
+_ALONE = [point for point in POINTS if point not in _DEATH]
 
 KINDS = (
     Kind("kill", on_a_master(leases=(0, 2)), _kill, "process", weight=2),
