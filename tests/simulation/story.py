@@ -162,6 +162,7 @@ class Story:
             self._make_peace()
             self._until_all_is_well(PEACE_S)
             if self.world.roll("somebody goes") < 0.4:
+                world.run_until(max(world.now_us, world.slow_until_us))  # a fault until then: a stop waits for its call
                 self._hand_over()
             self.model.check_whole()
 

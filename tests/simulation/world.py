@@ -197,6 +197,7 @@ class Call:
             slow_us = int((0.05 + world.roll("slow for", self.point) * (longest - 0.05)) * SECOND)
             self.answer_us = int(slow_us * world.roll("slow answer", self.point))
             delay = slow_us - self.answer_us
+            world.slow_until_us = max(world.slow_until_us, world.now_us + slow_us + SECOND // 10)
         world.later(delay, "", self.execute, process, on_reactor=False)
 
     def execute(self) -> None:
@@ -495,6 +496,8 @@ class World:
         self.processes: list[Process] = []
         self.pids: dict[int, Process] = {}
         """All that ever were. Their objects must not be collected in the middle of a run: ``finally`` blocks would run."""
+        self.slow_until_us = 0
+        """until then some call to the database may still be on its way, as it was slow"""
         self.running: Process | None = None
         self.serving = False
         """the database answers at this moment, so who asks for a clock means the server's"""
