@@ -17,6 +17,8 @@ UP_S = 25.0
 """How long a fault waits for a master to be up before it goes on without that."""
 STRIKE_S = 15.0
 """How long a master may take to come to a fail point."""
+SEEN_S = 2.0
+"""Until a master that has just come up has seen the others hold their locks."""
 WHO = "nemesis"
 GIVE_TIMES = 10
 _HOLDS = (
@@ -130,6 +132,7 @@ def _provoke(site: Site, name: str, how: str) -> None:
         elif how == "lapse":
             _frozen(site, name, 1.7 * site.lease_s, {})
         elif how == "deaths":
+            site.pause(SEEN_S)
             for other in others:
                 site.masters.kill(other)
         elif how == "death":
