@@ -17,8 +17,8 @@ UP_S = 25.0
 """How long a fault waits for a master to be up before it goes on without that."""
 STRIKE_S = 15.0
 """How long a master may take to come to a fail point."""
-SEEN_S = 2.0
-"""Until a master that has just come up has seen the others hold their locks."""
+SETTLE_S = 2.0
+"""Until a master that has just come up looks for tasks, and has seen the others hold their locks."""
 WHO = "nemesis"
 GIVE_TIMES = 10
 _HOLDS = (
@@ -123,6 +123,8 @@ def _provoke(site: Site, name: str, how: str) -> None:
     with contextlib.suppress(DatabaseError):
         if how in ("work", "leave", "reconfigure"):
             _give_work(site, name)
+        else:
+            site.pause(SETTLE_S)
         if how == "leave":
             site.masters.stay_down(name)
             site.masters.signal(name, signal.SIGTERM)
@@ -132,7 +134,6 @@ def _provoke(site: Site, name: str, how: str) -> None:
         elif how == "lapse":
             _frozen(site, name, 1.7 * site.lease_s, {})
         elif how == "deaths":
-            site.pause(SEEN_S)
             for other in others:
                 site.masters.kill(other)
         elif how == "death":
