@@ -216,7 +216,7 @@ class IntParameter(StringParameter):
     def __init__(self, name: str, default: Any = 0, **kwargs: Any) -> None:
         super().__init__(name, default=default, **kwargs)
         if isinstance(default, str) and _WHOLE.fullmatch(default.strip()):
-            self.default = int(default)
+            self.default = int(default.strip())
 
     def _default_fault(self) -> str:
         unfilled = type(self.default) is int and self.default == 0
@@ -227,7 +227,7 @@ class IntParameter(StringParameter):
             return self.default
         if not _WHOLE.fullmatch(text.strip()):
             raise ValidationError(f"expected a whole number of at most 18 digits, got {text[:60]!r}")
-        return int(text)
+        return int(text.strip())
 
 
 class BooleanParameter(BaseParameter):

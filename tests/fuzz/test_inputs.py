@@ -16,7 +16,7 @@ from locum.db.naming import Refused
 from locum.db.urls import DatabaseUrl
 from locum.master.changes import BadChange, validated
 from locum.master.commands import changes as command
-from locum.schedulers.parameters import UserNameParameter, ValidationError
+from locum.schedulers.parameters import IntParameter, UserNameParameter, ValidationError
 from locum.schedulers.recurrence import recurrence_from_json
 from locum.schedulers.stored import start_from_json
 
@@ -156,3 +156,8 @@ def test_a_long_name_without_an_address_is_refused_soon() -> None:
     with pytest.raises(ValidationError, match="with an address"):
         UserNameParameter(required=True).parsed("a" * 60_000)
     assert time.process_time() - before < 2
+
+
+def test_a_whole_number_may_stand_between_odd_blanks() -> None:
+    assert IntParameter("n").parsed("\x1d 6 \x1f") == 6
+    assert IntParameter("n", default="\x1d7").default == 7
