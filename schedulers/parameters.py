@@ -215,8 +215,8 @@ class IntParameter(StringParameter):
 
     def __init__(self, name: str, default: Any = 0, **kwargs: Any) -> None:
         super().__init__(name, default=default, **kwargs)
-        if isinstance(default, str) and _WHOLE.fullmatch(default.strip()):
-            self.default = int(default.strip())
+        if isinstance(default, str) and (number := _whole(default)) is not None:
+            self.default = number
 
     def _default_fault(self) -> str:
         unfilled = type(self.default) is int and self.default == 0
@@ -225,9 +225,16 @@ class IntParameter(StringParameter):
     def parsed(self, text: str) -> Any:
         if not text and not self.required:
             return self.default
-        if not _WHOLE.fullmatch(text.strip()):
+        number = _whole(text)
+        if number is None:
             raise ValidationError(f"expected a whole number of at most 18 digits, got {text[:60]!r}")
-        return int(text.strip())
+        return number
+
+
+def _whole(text: str) -> int | None:
+    """The number; None: it is none. ``int`` takes fewer blanks around it than ``strip`` takes away."""
+    text = text.strip()
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 class BooleanParameter(BaseParameter):

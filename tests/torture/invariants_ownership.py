@@ -111,12 +111,10 @@ def nobody_is_buried_alive(h: Histories) -> Iterator[Found]:
 
 def _woke_up(h: Histories, master: str, at_us: int) -> bool:
     """Whether that one had been frozen, and was so no more: it may have found its lease doubtful then, and given it up."""
-    from .invariants_timing import RECOVERY_S, windows
+    from .invariants_timing import windows
 
-    return any(
-        w.fault.startswith("freeze") and w.target == master and w.end - _WOKEN_S <= at_us / 1e6 <= w.end + RECOVERY_S
-        for w in windows(h)
-    )
+    frozen = (w for w in windows(h) if w.fault.startswith("freeze") and w.target == master)
+    return any(w.covers(at_us / 1e6) and at_us / 1e6 >= w.end - _WOKEN_S for w in frozen)
 
 
 def _sessions_were_cut(h: Histories, at_us: int) -> bool:

@@ -26,6 +26,11 @@ from locum.schedulers.parameters import (
 )
 
 
+def only_texts(value):
+    """What a case is called: a mapping's text would differ from run to run."""
+    return value if isinstance(value, str) else ""
+
+
 def forced(b, **body):
     """The answer to the message of ``locum force``."""
     answer = []
@@ -238,7 +243,7 @@ def test_the_yaml_s_mappings_make_the_same_form():
         ({"reasonString": "100%"}, "reasonString: expected text"),
         ({"username": 3}, "username: expected a mapping"),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=only_texts,
 )
 def test_forms_that_make_no_sense_are_refused_by_place(arguments, said):
     with pytest.raises(ValueError) as refused:
@@ -310,7 +315,7 @@ def refusal(**arguments):
             "properties[0].fields.level: expected a field for a whole number",
         ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=only_texts,
 )
 def test_a_form_that_could_not_be_forced_as_it_is_written_is_a_fault(arguments, said):
     assert refusal(**arguments).startswith(said)
@@ -420,7 +425,7 @@ def test_a_priority_may_be_required_of_everybody_and_may_be_0(bench):
             for value in (3, ["a"], {"a": 1}, {1: {"n": 1}}, {"a": {1: 2}}, {"a": {"n": object()}})
         ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=only_texts,
 )
 def test_options_that_make_no_sense_are_faults_by_place(field, said):
     assert refusal(properties=[{"name": "x", **field}]).startswith(f"properties[0].{said}")
@@ -469,7 +474,7 @@ def test_options_that_make_no_sense_are_faults_by_place(field, said):
             "properties[0].fields: there are two fields named 'n'",
         ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=only_texts,
 )
 def test_forms_whose_parts_do_not_go_together_are_faults(arguments, said):
     assert refusal(**arguments).startswith(said)
@@ -593,7 +598,7 @@ def test_a_form_that_looks_otherwise_is_another_configuration(key):
         {"label": "L"}, {"tablabel": "T"}, {"tooltip": "t"}, {"hide": True}, {"size": 3}, {"cols": 3}, {"rows": 3},
         {"autopopulate": {"a": {}}}, {"maxsize": 3}, {"required": True}, {"regex": "a"}, {"default": "a"},
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=only_texts,
 )  # fmt: skip
 def test_fields_that_differ_in_one_option_are_not_the_same(option):
     assert TextParameter("x", **option) != TextParameter("x")
